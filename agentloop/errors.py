@@ -1,0 +1,190 @@
+"""Every exception that agentloop raises.
+
+AgentLoopError
+├── ToolDefinitionError        a function cannot become a tool
+├── ConfigurationError         what the developer asked for cannot be built
+│   ├── ProviderError          a provider is unknown, or its key is missing
+│   └── PluginError            a plugin is unknown, broken or wrongly configured
+├── BadTranscript              messages that no model would accept
+├── LimitReached               the run spent all that it was allowed
+└── ModelError                 the model could not be asked, or did not answer as it should
+    ├── ModelConnectError      no connection
+    ├── ModelTimeout           no answer in time
+    ├── ModelHTTPError         an answer that says no
+    │   ├── BadRequest         the request is refused (400, 404, 413, 422)
+    │   │   └── ContextTooLong the transcript is longer than the model can read
+    │   ├── AuthError          the key is missing or refused (401, 403)
+    │   ├── QuotaExceeded      the account has nothing left to spend
+    │   ├── RateLimited        too many requests, and the wait is too long
+    │   └── ServerError        the server failed
+    ├── BadReply               an answer that cannot be read
+    │   ├── ReplyTooLarge      an answer over the size that is read
+    │   └── EmptyReply         an answer that says nothing and calls nothing
+    ├── StreamBroken           a stream that ended before the reply did
+    ├── LengthLimit            the reply was cut by the token limit
+    ├── ContentFiltered        the provider withheld the reply
+    ├── ModelRefused           the model declined
+    └── OutputInvalid          the final answer never took the form that was asked for
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class AgentLoopError(Exception):
+    """What every error of agentloop is."""
+
+    result: Any = None
+    """The `Result` up to the failure when a run raised this, else None. `Agent.resume(error.result)` goes on from it."""
+
+
+class ToolDefinitionError(AgentLoopError):
+    """A function cannot become a tool; raised where it is decorated."""
+
+
+class ConfigurationError(AgentLoopError):
+    """What the developer asked for cannot be built."""
+
+
+class ProviderError(ConfigurationError):
+    """A provider is unknown, or its key is missing."""
+
+
+class PluginError(ConfigurationError):
+    """A plugin is unknown, broken or wrongly configured."""
+
+
+class BadTranscript(AgentLoopError):
+    """Messages that no model would accept: an orphaned result, a call without one, a role out of place."""
+
+
+class LimitReached(AgentLoopError):
+    """The run spent all that it was allowed; `.result` can be resumed."""
+
+    def __init__(self, message: str, *, limit: str) -> None:
+        super().__init__(message)
+        self.limit = limit
+        """Which field of `Limits` was reached."""
+
+
+class ModelError(AgentLoopError):
+    """The model could not be asked, or did not answer as it should."""
+
+    retryable: bool = False
+    """Whether asking again may help."""
+
+    attempts: int = 1
+    """How many requests were sent for this reply."""
+
+    retry_after: float | None = None
+    """Seconds the server asked us to wait."""
+
+    partial: Any = None
+    """The `Reply` as far as it came, or None."""
+
+    def __init__(self, message: str, *, partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
+class ModelConnectError(ModelError):
+    """No connection: refused, unresolved, reset, or not trusted."""
+
+    retryable = True
+
+
+class ModelTimeout(ModelError):
+    """No answer in time."""
+
+    retryable = True
+
+
+class ModelHTTPError(ModelError):
+    """The server's answer says no, by its status or by an error object in its body."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        body: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        """The HTTP status; None when the error came inside a stream."""
+        self.code = code
+        """The server's own word for the error."""
+        self.request_id = request_id
+        self.retry_after = retry_after
+        self.body = body
+        """The first 2,000 characters of the answer, keys masked."""
+
+
+class BadRequest(ModelHTTPError):
+    """The request is refused, and would be again."""
+
+
+class ContextTooLong(BadRequest):
+    """The transcript is longer than the model can read."""
+
+
+class AuthError(ModelHTTPError):
+    """The key is missing, unknown or not allowed to do this."""
+
+
+class QuotaExceeded(ModelHTTPError):
+    """The account has nothing left to spend."""
+
+
+class RateLimited(ModelHTTPError):
+    """Too many requests; `.retry_after` says how long to wait, where the server does."""
+
+    retryable = True
+
+
+class ServerError(ModelHTTPError):
+    """The server failed."""
+
+    retryable = True
+
+
+class BadReply(ModelError):
+    """An answer that cannot be read."""
+
+    retryable = True
+
+
+class ReplyTooLarge(BadReply):
+    """An answer over the size that is read."""
+
+    retryable = False
+
+
+class EmptyReply(BadReply):
+    """An answer that says nothing and calls nothing."""
+
+
+class StreamBroken(ModelError):
+    """A stream that ended before the reply did; `.partial` holds what had come."""
+
+    retryable = True
+
+
+class LengthLimit(ModelError):
+    """The reply was cut by the token limit; `.partial` holds it."""
+
+
+class ContentFiltered(ModelError):
+    """The provider withheld the reply; `.partial` holds what it let through."""
+
+
+class ModelRefused(ModelError):
+    """The model declined; the message has its words."""
+
+
+class OutputInvalid(ModelError):
+    """The final answer never took the form that was asked for."""

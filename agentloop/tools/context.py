@@ -1,0 +1,34 @@
+"""What a tool may know about its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+from agentloop.messages import ToolCall
+
+Deps = TypeVar("Deps", default=Any)
+
+
+def _unheard(_: object) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context(Generic[Deps]):
+    """What a tool may know about its run; a parameter annotated `Context` receives it and stays hidden from the model."""
+
+    deps: Deps = None  # type: ignore[assignment]  # a run without deps has None
+    """What `Agent.run(deps=...)` was given."""
+    run_id: str = ""
+    step: int = 0
+    """How many replies the run had before the one that made this call."""
+    call: ToolCall | None = None
+    """The call being answered; None where a tool is called outside a run."""
+    idempotency_key: str = ""
+    """Stable over retries and resumes of this very call: made of the run, the call's place and its arguments."""
+    progress: Callable[[object], None] = _unheard
+    """Say something while still running; users see it as a `CallProgress` event. Callable from any thread."""

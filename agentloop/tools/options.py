@@ -1,0 +1,37 @@
+"""How a tool may be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Effect = Literal["read", "idempotent", "once"]
+Lock = str | Callable[[Mapping[str, Any]], str]
+NeedsApproval = bool | Callable[[Mapping[str, Any]], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a tool may be called."""
+
+    effect: Effect = "once"
+    """What calling again would do: "read" changes nothing, "idempotent" changes nothing more, "once" may do harm."""
+    retries: int = 0
+    """How often a failed call is tried again; only where the effect allows it."""
+    timeout: float | None = 60.0
+    """Seconds until a call is given up; None waits for ever."""
+    max_concurrency: int | None = None
+    """How many calls of the tool run at once in one event loop."""
+    lock: Lock | None = None
+    """Calls with the same key run one after the other, in their order: a key, or a function of the arguments that gives one."""
+    needs_approval: NeedsApproval = False
+    """Whether a person must allow the call first: a flag, or a function of the arguments."""
+    destructive: bool = False
+    """A hint for people who approve: the call may delete or overwrite."""
+    open_world: bool = False
+    """A hint for people who approve: the call reaches beyond this machine."""
+    isolated: bool = False
+    """Whether the tool runs in a process of its own."""
+    poll: bool = False
+    """Whether the same call with the same result, again and again, is meant."""
