@@ -1,1 +1,55 @@
-"""Agentloop."""
+"""Agentloop runs an agent's tools.
+
+Decorate functions, give them to an agent, run it:
+
+    from agentloop import Agent, tool
+
+    @tool
+    def get_weather(city: str) -> str:
+        "Look up the weather."
+        return f"It rains in {city}."
+
+    agent = Agent("openai:gpt-4o", tools=[get_weather])
+    print(agent.run_sync("Do I need an umbrella in Paris?").text)
+
+`Agent` is the front door (`agent.py`); `loop.py` is where reading begins. `agentloop.testing` helps to test your own agents and tools.
+"""
+
+from agentloop import events, plugins
+from agentloop.agent import Agent, Result
+from agentloop.errors import AgentLoopError, LimitReached, ModelError, ToolDefinitionError
+from agentloop.limits import Limits
+from agentloop.messages import File, Image, Message, Settings, Text, user
+from agentloop.models.http import Timeouts
+from agentloop.models.providers import model
+from agentloop.models.retries import Retries
+from agentloop.tools import Toolset
+from agentloop.tools.context import Context
+from agentloop.tools.function import Tool, tool
+from agentloop.transcript import Transcript
+
+__all__ = [
+    "Agent",
+    "AgentLoopError",
+    "Context",
+    "File",
+    "Image",
+    "LimitReached",
+    "Limits",
+    "Message",
+    "ModelError",
+    "Result",
+    "Retries",
+    "Settings",
+    "Text",
+    "Timeouts",
+    "Tool",
+    "ToolDefinitionError",
+    "Toolset",
+    "Transcript",
+    "events",
+    "model",
+    "plugins",
+    "tool",
+    "user",
+]

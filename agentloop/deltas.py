@@ -1,6 +1,7 @@
 """A reply on its way: its pieces, and how they become whole.
 
-Every wire turns what a server sends into these pieces, streamed or whole, and one `Assembly` makes a `Reply` of them, so the two cannot disagree.
+Every wire turns what a server sends, streamed or whole, into these pieces, and one `Assembly` makes a `Reply` of them;
+so the two cannot disagree.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agentloop.errors import StreamBroken
+from agentloop.errors import BadReply, StreamBroken
 from agentloop.messages import FinishReason, Part, Refusal, Reply, Text, Thinking, ToolCall, Usage
 
 
@@ -145,21 +146,30 @@ class Assembly:
 
         Raises:
             StreamBroken: No delta said that the reply has ended. `.partial` holds what came.
+            BadReply: A tool call never got a name, or calls were announced and none came.
         """
+        reply = self.partial()
+        if self._finish is None:
+            raise StreamBroken("the stream ended without a finish reason, so the reply may be cut; ask again", partial=reply)
+        if not all(call.name for call in reply.calls):
+            raise BadReply("the reply holds a tool call without a name; ask again", partial=reply)
+        if self._finish == "tool_calls" and not reply.calls:
+            raise BadReply("the reply announces tool calls and holds none; ask again", partial=reply)
+        return reply
+
+    def partial(self) -> Reply:
+        """Make a reply of what has come so far, ended or not."""
         calls = self._whole_calls()
         # Servers say "stop" beside calls when a tool was forced, and "tool_calls" without any; what is there decides.
-        finish = self._finish if self._finish not in {"stop", "tool_calls"} else ("tool_calls" if calls else "stop")
-        reply = Reply(
+        finish = self._finish if self._finish in {"length", "content_filter"} else None
+        return Reply(
             parts=(*self._leading_parts(), *calls, *self._parts),
-            finish_reason=finish or "stop",
+            finish_reason=finish or ("tool_calls" if calls else "stop"),
             usage=self._usage,
             model=self._model,
             id=self._id,
             extra=self._extra,
         )
-        if finish is None:
-            raise StreamBroken("the stream ended without a finish reason, so the reply may be cut; ask again", partial=reply)
-        return reply
 
     def _leading_parts(self) -> list[Part]:
         parts: list[Part] = []

@@ -255,6 +255,8 @@ class Request:
     """One question to a model."""
 
     messages: Sequence[Message]
+    instructions: str = ""
+    """What the agent is told first; no part of the messages, so that agents can share a transcript."""
     tools: Sequence[ToolDescription] = ()
     settings: Settings = field(default_factory=Settings)
     output: OutputSchema | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -50,6 +51,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class _Stored:
+    run_id: str
     messages: tuple[Message, ...]
     decisions: Mapping[str, Decision]
     format: Literal[1] = 1
@@ -65,12 +67,16 @@ class Transcript:
     It only grows. Results are taken in as they come; a model reads them in the order of the calls, once all are there.
     """
 
-    def __init__(self, messages: Iterable[Message] = (), decisions: Mapping[str, Decision] | None = None) -> None:
+    def __init__(
+        self, messages: Iterable[Message] = (), *, decisions: Mapping[str, Decision] | None = None, run_id: str | None = None
+    ) -> None:
         """Take up what was said before.
 
         Raises:
             BadTranscript: The messages are in an order that no model would accept.
         """
+        self.run_id = run_id or secrets.token_hex(8)
+        """The run that this is the state of; tools build their idempotency keys on it."""
         self._settled: list[Message] = []
         self._call_ids: set[str] = set()
         self._pending: dict[str, ToolCall] = {}
@@ -172,13 +178,13 @@ class Transcript:
         """Refuse a waiting call; the model reads the reason as its result."""
         self._decide(call_id, Decision("denied", reason))
 
-    def copy(self) -> Transcript:
-        """Make one that can grow on its own; the messages are shared."""
-        return Transcript(self.messages, self.decisions)
+    def copy(self, *, run_id: str | None = None) -> Transcript:
+        """Make one that can grow on its own, for the same run unless another is named; the messages are shared."""
+        return Transcript(self.messages, decisions=self.decisions, run_id=run_id or self.run_id)
 
     def to_json(self) -> bytes:
         """Write the transcript as JSON text."""
-        return _stored().dump_json(_Stored(self.messages, self.decisions))
+        return _stored().dump_json(_Stored(self.run_id, self.messages, self.decisions))
 
     @classmethod
     def from_json(cls, data: str | bytes) -> Transcript:
@@ -193,7 +199,7 @@ class Transcript:
             first = error.errors()[0]
             place = ".".join(str(key) for key in first["loc"])
             raise BadTranscript(f"this is no stored transcript: {place or 'the text'}: {first['msg']}") from error
-        return cls(stored.messages, stored.decisions)
+        return cls(stored.messages, decisions=stored.decisions, run_id=stored.run_id)
 
     def _decide(self, call_id: str, decision: Decision) -> None:
         if call_id not in self._pending or call_id in self._results:

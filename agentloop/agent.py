@@ -1,0 +1,251 @@
+"""The front door: a model, its tools, its rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, cast, overload
+
+from typing_extensions import TypeVar
+
+from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
+from agentloop.events import Emit, RunEnded, RunStarted, unheard
+from agentloop.limits import Budget, Limits
+from agentloop.loop import advance
+from agentloop.messages import Message, Settings, ToolCall, Usage, UserPart, user
+from agentloop.models import Model
+from agentloop.models.providers import model as model_named
+from agentloop.output import Output
+from agentloop.run import Run
+from agentloop.stream import Stream
+from agentloop.tools import Toolset
+from agentloop.tools.collection import collect
+from agentloop.transcript import Transcript, Wait
+
+Out = TypeVar("Out", default=str)
+
+Prompt = str | Message | Sequence[str | UserPart]
+Room = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[Out]):
+    """What a run came to: done, paused, or, on an error, how far it got."""
+
+    transcript: Transcript
+    usage: Usage
+    """The tokens of this run, or since it was resumed."""
+    steps: int
+    """How often the model was asked in it."""
+    waiting: tuple[ToolCall, ...] = ()
+    """The calls that need a person's word: give it with `transcript.approve(call.id)` or `.deny`, then resume."""
+    answer: Out | None = None
+    done: bool = False
+    """Whether the model has finished."""
+
+    @property
+    def output(self) -> Out:
+        """The answer as the type that was asked for; the text itself where none was.
+
+        Raises:
+            AgentLoopError: The run is not done.
+        """
+        if not self.done:
+            waits = f"it waits for a word on {', '.join(call.name for call in self.waiting)}; give it and " if self.waiting else ""
+            raise AgentLoopError(f"the run has no answer yet; {waits}resume it")
+        return cast("Out", self.answer)
+
+    @property
+    def text(self) -> str:
+        """The words of the last message."""
+        return self.transcript.text
+
+    @property
+    def paused(self) -> bool:
+        """Whether a person must speak before the run can go on."""
+        return bool(self.waiting)
+
+
+class Agent(Generic[Out]):
+    """A model with tools and rules, ready to be given work. It holds nothing of a run, so any number may run at once."""
+
+    @overload
+    def __init__(
+        self: Agent[str],
+        model: str | Model,
+        *,
+        tools: Iterable[Toolset | Callable[..., Any]] = (),
+        instructions: str = "",
+        name: str = "agent",
+        output: None = None,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        model: str | Model,
+        *,
+        tools: Iterable[Toolset | Callable[..., Any]] = (),
+        instructions: str = "",
+        name: str = "agent",
+        output: type[Out],
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        model: str | Model,
+        *,
+        tools: Iterable[Toolset | Callable[..., Any]] = (),
+        instructions: str = "",
+        name: str = "agent",
+        output: type[Any] | None = None,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Put an agent together; nothing is sent yet.
+
+        Args:
+            model: A provider and its model, as in "openai:gpt-4o", or anything that answers requests.
+            tools: Decorated functions, plain functions and toolsets.
+            instructions: What the model is told first.
+            name: What the agent is called, for people.
+            output: The type that the last reply must take; text by default.
+            settings: How the model is asked.
+            limits: What a run may spend.
+
+        Raises:
+            ProviderError: The model's provider is unknown.
+            ToolDefinitionError: A function cannot become a tool, or two tools have one name.
+        """
+        self.name = name
+        self.model: Model = model_named(model) if isinstance(model, str) else model
+        self.instructions = instructions
+        self.settings = settings or Settings()
+        self.limits = limits or Limits()
+        self._tools = collect(tools)
+        self._descriptions = tuple(tool.description for tool in self._tools.values())
+        self._output: Output[Any] | None = None if output in (None, str) else Output(cast("type[Any]", output))
+
+    def __repr__(self) -> str:
+        return f"<Agent {self.name!r}: {self.model.name}, tools: {', '.join(self._tools) or 'none'}>"
+
+    async def run(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Result[Out]:
+        """Work on the prompt until the model has finished, or a call needs a person's word.
+
+        Args:
+            prompt: What is wanted: text, or text with pictures and files.
+            deps: What tools find as `context.deps`.
+            transcript: What was said before; it is left as it is.
+
+        Raises:
+            AgentLoopError: The run failed or reached a limit. `.result` holds how far it got, and can be resumed.
+        """
+        return await self._advance(_begin(prompt, transcript), deps=deps)
+
+    def run_sync(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Result[Out]:
+        """Do what `run` does, for code without an event loop.
+
+        Raises:
+            ConfigurationError: An event loop runs here already.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self.run(prompt, deps=deps, transcript=transcript))
+        raise ConfigurationError("run_sync was called inside an event loop; write `await agent.run(...)` there")
+
+    def stream(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Stream[Result[Out]]:
+        """Do what `run` does, telling each event as it comes: `async for event in agent.stream("...")`."""
+        begun = _begin(prompt, transcript)
+
+        def start(emit: Emit, room: Room) -> Any:
+            return self._advance(begun, deps=deps, emit=emit, room=room)
+
+        return Stream(start)
+
+    async def resume(self, before: Transcript | Result[Any], *, deps: Any = None) -> Result[Out]:
+        """Go on with a run that paused, failed or lost its process; only what has no result yet is done.
+
+        Args:
+            before: Its result, `error.result`, or its stored transcript. It is left as it is.
+            deps: What tools find as `context.deps`.
+
+        Raises:
+            AgentLoopError: The run failed or reached a limit.
+        """
+        transcript = before.transcript if isinstance(before, Result) else before
+        if not transcript:
+            raise BadTranscript("the transcript is empty; begin with run()")
+        return await self._advance(transcript.copy(), deps=deps)
+
+    async def _advance(self, transcript: Transcript, *, deps: Any, emit: Emit = unheard, room: Room | None = None) -> Result[Out]:
+        run = self._run(transcript, deps, room)
+        emit(RunStarted(transcript.run_id))
+        deadline = asyncio.timeout(self.limits.seconds)
+        try:
+            async with deadline:
+                await advance(run, emit)
+        except TimeoutError as error:
+            if not deadline.expired():
+                raise
+            late = run.budget.out_of_time()
+            _conclude(late, run, emit)
+            raise late from error
+        except AgentLoopError as error:
+            _conclude(error, run, emit)
+            raise
+        result: Result[Out] = _result(run, done=True)
+        emit(RunEnded("paused" if result.paused else "done"))
+        return result
+
+    def _run(self, transcript: Transcript, deps: Any, room: Room | None) -> Run:
+        run = Run(
+            model=self.model,
+            tools=self._tools,
+            descriptions=self._descriptions,
+            transcript=transcript,
+            budget=Budget(self.limits),
+            instructions=self.instructions,
+            settings=self.settings,
+            output=self._output,
+            deps=deps,
+            stream=room is not None,
+        )
+        if room is not None:
+            run.room = room
+        return run
+
+
+def _begin(prompt: Prompt, before: Transcript | None) -> Transcript:
+    transcript = Transcript(before.messages if before else (), decisions=before.decisions if before else None)
+    match prompt:
+        case str():
+            transcript.add(user(prompt))
+        case Message():
+            transcript.add(prompt)
+        case _:
+            transcript.add(user(*prompt))
+    return transcript
+
+
+def _conclude(error: AgentLoopError, run: Run, emit: Emit) -> None:
+    error.result = _result(run, done=False)
+    emit(RunEnded("failed"))
+
+
+def _result(run: Run, *, done: bool) -> Result[Any]:
+    move = run.transcript.next_move(run.waits)
+    waiting = move.calls if isinstance(move, Wait) else ()
+    return Result(
+        transcript=run.transcript,
+        usage=run.budget.usage,
+        steps=run.budget.steps,
+        waiting=waiting,
+        answer=run.answer,
+        done=done and not waiting,
+    )

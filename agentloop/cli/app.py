@@ -1,0 +1,87 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+import click
+
+from agentloop.cli.demo import demo
+from agentloop.cli.exits import Commands, ExitCode
+from agentloop.cli.listing import list_plugins, list_tools
+from agentloop.cli.run import Form, Wish, run
+
+_Command = Callable[..., Any]
+
+_targets = click.option(
+    "-T",
+    "--tools",
+    "targets",
+    multiple=True,
+    metavar="TOOLS",
+    help="Tools: a plugin ('files', 'files:root=.') or 'module:attribute'; may be given again.",
+)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(message="%(version)s", version=None, package_name="agentloop-core")
+def app() -> None:
+    """Run agents and their tools."""
+
+
+@app.command("demo")
+def _demo() -> ExitCode:
+    """Watch a real agent call real tools; needs no key and no network."""
+    return demo()
+
+
+@app.command("run")
+@click.argument("prompt")
+@_targets
+@click.option("-m", "--model", required=True, envvar="AGENTLOOP_MODEL", help="A model: 'openai:gpt-4o'; with --base-url a bare name too.")
+@click.option("--base-url", metavar="URL", help="Where to ask instead: 'http://127.0.0.1:8080/v1'.")
+@click.option("--instructions", default="", metavar="TEXT", help="What the model is told first.")
+@click.option("--max-steps", type=click.IntRange(min=1), metavar="N", help="How often the model may be asked; 25 by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
+@click.option("--jsonl", "as_lines", is_flag=True, help="Print the events as they come, one JSON object a line.")
+@click.option("--no-stream", is_flag=True, help="Ask for whole replies, for servers that cannot stream.")
+@click.option("-v", "--verbose", is_flag=True, help="Show results, thoughts and tokens too.")
+def _run(*, as_json: bool, as_lines: bool, no_stream: bool, prompt: str, **wish: Any) -> ExitCode:
+    """Run an agent on PROMPT; '-' reads it from stdin.
+
+    The answer goes to stdout, everything else to stderr.
+    """
+    if as_json and as_lines:
+        raise click.UsageError("--json and --jsonl exclude each other; choose one")
+    if as_lines and no_stream:
+        raise click.UsageError("--jsonl needs the events that --no-stream leaves out; choose one")
+    form: Form = "json" if as_json else "jsonl" if as_lines else "text"
+    return run(Wish(prompt=sys.stdin.read() if prompt == "-" else prompt, form=form, stream=not no_stream, **wish))
+
+
+@app.group("tools")
+def _tools() -> None:
+    """Look at tools."""
+
+
+@_tools.command("list")
+@_targets
+def _list_tools(targets: tuple[str, ...]) -> None:
+    """List the tools that -T names, as a model would be told of them."""
+    if not targets:
+        raise click.UsageError("no tools were named; give -T, such as -T files or -T module:attribute")
+    list_tools(targets)
+
+
+@app.group("plugins")
+def _plugins() -> None:
+    """Look at what installed packages offer."""
+
+
+@_plugins.command("list")
+def _list_plugins() -> None:
+    """List what installed packages offer, broken ones too; nothing of them is imported."""
+    list_plugins()

@@ -1,0 +1,62 @@
+"""Lists of tools and plugins, as plain tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from agentloop import plugins
+from agentloop.cli.escape import one_line
+from agentloop.cli.targets import tools_named
+from agentloop.tools.function import Tool
+
+_DESCRIPTION_LENGTH = 100
+
+
+def list_tools(targets: Iterable[str]) -> None:
+    """Print the tools that the targets name.
+
+    Raises:
+        PluginError: There is nothing of such a name.
+    """
+    tools = tools_named(targets).values()
+    _print_table([(_signature(tool), tool.options.effect, _rules(tool), _first_line(tool.description.description)) for tool in tools])
+
+
+def list_plugins() -> None:
+    """Print what installed packages offer."""
+    found = plugins.installed()
+    if not found:
+        sys.stdout.write("no installed package offers anything to agentloop\n")
+    _print_table([(plugin.name, plugin.group, f"{plugin.distribution} {plugin.version}", _state(plugin)) for plugin in found])
+
+
+def _signature(tool: Tool[..., Any]) -> str:
+    schema = tool.description.parameters
+    required = cast("Sequence[str]", schema.get("required", ()))
+    properties = cast("Mapping[str, Any]", schema.get("properties", {}))
+    names = (name if name in required else f"{name}?" for name in properties)
+    return one_line(f"{tool.description.name}({', '.join(names)})")
+
+
+def _rules(tool: Tool[..., Any]) -> str:
+    options = tool.options
+    rules = {"approval": options.needs_approval, "destructive": options.destructive, "open world": options.open_world}
+    return ", ".join(rule for rule, holds in rules.items() if holds)
+
+
+def _first_line(description: str) -> str:
+    return description.strip().partition("\n")[0]
+
+
+def _state(plugin: plugins.Plugin) -> str:
+    return f"broken: {plugin.cause}" if plugin.cause else plugin.value
+
+
+def _print_table(rows: Sequence[Sequence[str]]) -> None:
+    shown = [[one_line(cell, _DESCRIPTION_LENGTH) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        sys.stdout.write(f"{'  '.join(padded).rstrip()}\n")

@@ -1,0 +1,156 @@
+"""Runs an agent for one prompt, and asks the person at the terminal where a call needs it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TextIO
+
+from pydantic_core import from_json
+
+from agentloop.agent import Agent, Result
+from agentloop.cli.approval import NobodyToAsk, decide
+from agentloop.cli.display import Display, display_on
+from agentloop.cli.escape import as_json, call_line
+from agentloop.cli.exits import ExitCode, say
+from agentloop.cli.targets import model_at, tools_named
+from agentloop.errors import AgentLoopError
+from agentloop.events import Event
+from agentloop.limits import Limits
+from agentloop.tools.function import Tool
+
+Form = Literal["text", "json", "jsonl"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the command line asks for."""
+
+    prompt: str
+    model: str
+    base_url: str | None = None
+    targets: tuple[str, ...] = ()
+    instructions: str = ""
+    max_steps: int | None = None
+    form: Form = "text"
+    """What stdout gets: the answer, the result as JSON, or the events as lines of JSON."""
+    stream: bool = True
+    verbose: bool = False
+
+
+def run(wish: Wish) -> ExitCode:
+    """Run the agent and give its answer.
+
+    Raises:
+        AgentLoopError: The run failed.
+    """
+    tools = tools_named(wish.targets)
+    limits = Limits(steps=wish.max_steps) if wish.max_steps else Limits()
+    model = model_at(wish.model, base_url=wish.base_url)
+    agent = Agent(model, tools=tools.values(), instructions=wish.instructions, limits=limits)
+    out = sys.stdout
+    display = display_on(answer=out if wish.form == "text" else None, notes=sys.stderr, model=model.name, verbose=wish.verbose)
+    # What tools print is no part of the answer.
+    with contextlib.redirect_stdout(sys.stderr), contextlib.closing(display):
+        try:
+            result, code = _Conversation(agent, tools, wish, display=display, out=out).hold()
+        except AgentLoopError as error:
+            if wish.form == "json":
+                _print_result(error.result, out, error=error)
+            raise
+    if wish.form == "json":
+        _print_result(result, out)
+    if wish.verbose:
+        sys.stderr.write(f"{_summary(result)}\n")
+    return code
+
+
+class _Conversation:
+    """The run, with the person's word wherever it pauses."""
+
+    def __init__(self, agent: Agent[str], tools: Mapping[str, Tool[..., Any]], wish: Wish, *, display: Display, out: TextIO) -> None:
+        self._agent = agent
+        self._tools = tools
+        self._wish = wish
+        self._display = display
+        self._show: Callable[[Event], None] = display.show
+        if wish.form == "jsonl":
+            self._show = lambda event: _print_line(event, out)
+
+    def hold(self) -> tuple[Result[str], ExitCode]:
+        """Run to the end, or until a word is needed and nobody is there to give it."""
+        # One loop for all of it: what a tool keeps open belongs to its loop.
+        with asyncio.Runner() as runner:
+            result = runner.run(self._begin())
+            denied = False
+            while result.paused:
+                try:
+                    denied = self._decide(result) or denied
+                except NobodyToAsk:
+                    return result, ExitCode.APPROVAL
+                result = runner.run(self._go_on(result))
+        return result, ExitCode.APPROVAL if denied else ExitCode.DONE
+
+    async def _begin(self) -> Result[str]:
+        if not self._wish.stream:
+            self._display.wait()
+            result = await self._agent.run(self._wish.prompt)
+            self._display.catch_up(result.transcript.messages)
+            return result
+        async with self._agent.stream(self._wish.prompt) as stream:
+            async for event in stream:
+                self._show(event)
+        return stream.result
+
+    async def _go_on(self, paused: Result[str]) -> Result[str]:
+        self._display.wait()
+        known = len(paused.transcript.asked)
+        result = await self._agent.resume(paused)
+        self._display.catch_up(result.transcript.messages, after=known)
+        return result
+
+    def _decide(self, result: Result[str]) -> bool:
+        """Ask for each call, and say whether one was denied."""
+        self._display.close()
+        words: list[str] = []
+        for call in result.waiting:
+            try:
+                decision = decide(call, self._tools[call.name], answers=sys.stdin, out=sys.stderr)
+            except NobodyToAsk:
+                say(f"{call_line(call)} needs a person's approval, and there is no terminal to ask on; run it on one")
+                raise
+            words.append(decision.word)
+            if decision.word == "approved":
+                result.transcript.approve(call.id)
+            else:
+                result.transcript.deny(call.id, decision.reason)
+        return "denied" in words
+
+
+def _print_line(value: Any, out: TextIO) -> None:
+    out.write(f"{as_json(value)}\n")
+    out.flush()
+
+
+def _print_result(result: Result[str] | None, out: TextIO, *, error: AgentLoopError | None = None) -> None:
+    said: dict[str, Any] = {"outcome": "failed" if error else "paused" if result and result.paused else "done"}
+    if result is not None:
+        said |= {
+            "answer": result.answer,
+            "steps": result.steps,
+            "usage": result.usage,
+            "waiting": result.waiting,
+            "transcript": from_json(result.transcript.to_json()),
+        }
+    if error is not None:
+        said["error"] = {"kind": type(error).__name__, "message": str(error)}
+    _print_line(said, out)
+
+
+def _summary(result: Result[str]) -> str:
+    calls = sum(len(message.calls) for message in result.transcript.messages)
+    counted = (f"{number} {word}{'' if number == 1 else 's'}" for number, word in ((result.steps, "step"), (calls, "call")))
+    return f"{', '.join(counted)}, {result.usage.input_tokens} tokens in, {result.usage.output_tokens} out"

@@ -1,0 +1,60 @@
+"""HTTP clients: the one that all models of an event loop share, and what is asked of one that a user brings."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from http.cookiejar import DefaultCookiePolicy
+from types import ModuleType
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import httpx
+
+
+class Client(Protocol):
+    """What a model asks of an HTTP client; `httpx.AsyncClient` and `httpx2.AsyncClient` both have it."""
+
+    def build_request(self, method: str, url: str, *, content: Any, headers: Any, timeout: Any) -> Any:
+        """Prepare a request."""
+        ...
+
+    async def send(self, request: Any, *, stream: bool, follow_redirects: bool) -> Any:
+        """Send it, and come back with the headers of the answer."""
+        ...
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]] = WeakKeyDictionary()
+
+
+async def shared_client() -> Client:
+    """Give the client of the running event loop; it is closed when the loop shuts down."""
+    loop = asyncio.get_running_loop()
+    known = _shared.get(loop)
+    if known is not None and not known[0].is_closed:
+        return known[0]
+    client = httpx.AsyncClient(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100))
+    # A cookie from one conversation has no business in the next.
+    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    closing = _close_with_loop(client)
+    _shared[loop] = (client, closing)
+    await anext(closing)
+    return client
+
+
+async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
+    # asyncio.run closes suspended async generators before it closes the loop; nothing else tells us that the loop ends.
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+def library_of(client: Client) -> ModuleType:
+    """Find the library whose exceptions the client raises: httpx, or its fork httpx2."""
+    for kind in type(client).__mro__:
+        name = kind.__module__.partition(".")[0]
+        if name in {"httpx", "httpx2"}:
+            return sys.modules[name]
+    return httpx

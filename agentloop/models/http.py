@@ -1,0 +1,240 @@
+"""A model behind HTTP: sends the request, reads the answer, and turns every failure into one of our errors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_core import from_json
+
+from agentloop.deltas import Assembly, Delta
+from agentloop.errors import (
+    BadReply,
+    ConfigurationError,
+    EmptyReply,
+    ModelConnectError,
+    ModelError,
+    ModelTimeout,
+    StreamBroken,
+)
+from agentloop.messages import Reply, Request
+from agentloop.models import Hear
+from agentloop.models.clients import Client, library_of, shared_client
+from agentloop.models.reading import Reading
+from agentloop.models.retries import Retries, with_retries
+from agentloop.wire import Outgoing, Wire
+from agentloop.wire.error_bodies import error_from
+
+_ERROR_BODY_BYTES = 64 * 2**10
+_REDIRECTS = range(300, 400)
+_OK = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """How long each attempt may take, in seconds."""
+
+    connect: float = 5.0
+    idle: float = 60.0
+    """Without a real event in a stream; a server's comments do not count."""
+    attempt: float = 600.0
+    """From the first byte sent to the last byte read."""
+
+
+class HTTPModel:
+    """A model that is asked over HTTP."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str,
+        wire: Wire,
+        base_url: str,
+        key: Callable[[], SecretStr | None],
+        client: Client | None = None,
+        timeouts: Timeouts | None = None,
+        retries: Retries | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        """Describe the endpoint; nothing is sent yet.
+
+        Args:
+            name: What the model is called, for people.
+            model: What the provider calls it.
+            wire: The format it is asked in.
+            base_url: Where; the wire's path is appended to it.
+            key: Finds the key, at the time of the first request.
+            client: An `httpx.AsyncClient` or `httpx2.AsyncClient`; the event loop's shared one by default.
+            timeouts: How long each attempt may take.
+            retries: How often and how patiently it is asked again.
+            headers: Further headers of each request.
+        """
+        self._name = name
+        self._model = model
+        self._wire = wire
+        self._base_url = base_url.rstrip("/")
+        self._key = key
+        self._client = client
+        self._timeouts = timeouts or Timeouts()
+        self._retries = retries or Retries()
+        self._headers = dict(headers or {})
+
+    @property
+    def name(self) -> str:
+        """What the model is called, for people."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<HTTPModel {self._name} at {self._base_url}>"
+
+    async def ask(self, request: Request, hear: Hear) -> Reply:
+        """Answer the request, telling `hear` each delta on the way if `request.stream` is set."""
+        key = self._key()
+        outgoing = self._wire.encode(request, model=self._model)
+        client = self._client or await shared_client()
+        heard = False
+
+        async def tell(delta: Delta) -> None:
+            nonlocal heard
+            heard = True
+            await hear(delta)
+
+        async def attempt() -> Reply:
+            return await self._attempt(client, outgoing, request, key=key, tell=tell)
+
+        try:
+            return await with_retries(attempt, self._retries, may_repeat=lambda: not heard, say=hear)
+        except ModelError as error:
+            _name_and_mask(error, self._name, key)
+            raise
+
+    async def _attempt(
+        self, client: Client, outgoing: Outgoing, request: Request, *, key: SecretStr | None, tell: Callable[[Delta], Awaitable[None]]
+    ) -> Reply:
+        assembly = Assembly(request.step)
+        try:
+            async with asyncio.timeout(self._timeouts.attempt):
+                response = await self._send(client, outgoing, key)
+                try:
+                    await self._receive(response, assembly, tell if request.stream else None)
+                finally:
+                    await response.aclose()
+            reply = assembly.reply()
+        except TimeoutError as error:
+            raise ModelTimeout(f"no whole answer in {self._timeouts.attempt:g} s", partial=assembly.partial()) from error
+        except ModelError as error:
+            error.partial = error.partial or assembly.partial()
+            raise
+        except Exception as error:
+            raise self._translated(error, library_of(client), assembly) from error
+        if not reply.parts:
+            raise EmptyReply("the reply says nothing and calls nothing; ask again", partial=reply)
+        return reply
+
+    async def _send(self, client: Client, outgoing: Outgoing, key: SecretStr | None) -> Any:
+        headers = {
+            "content-type": "application/json",
+            # What is not compressed cannot grow beyond what was counted.
+            "accept-encoding": "identity",
+            **self._wire.headers(key.get_secret_value() if key else None),
+            **self._headers,
+        }
+        url = f"{self._base_url}/{outgoing.path}"
+        # Reading is bounded by our own deadlines; httpx would bound each single read.
+        timeout = (self._timeouts.connect, None, None, self._timeouts.attempt)
+        request = client.build_request("POST", url, content=outgoing.body, headers=headers, timeout=timeout)
+        return await client.send(request, stream=True, follow_redirects=False)
+
+    async def _receive(self, response: Any, assembly: Assembly, tell: Callable[[Delta], Awaitable[None]] | None) -> None:
+        status: int = response.status_code
+        if status not in _OK:
+            await self._refuse(response, status)
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise BadReply(f"the reply is compressed with {encoding!r}, which was not asked for; check the proxies on the way")
+        reading = Reading(self._wire.decoder(), content_type=response.headers.get("content-type", "").lower())
+        chunks = aiter(response.aiter_raw())
+        loop = asyncio.get_running_loop()
+        waiting_since = loop.time()
+        # A whole reply is silent until it is there; only a stream can be idle.
+        patience = self._timeouts.idle if tell else self._timeouts.attempt
+        while (chunk := await self._next_chunk(chunks, waiting_since + patience)) is not None:
+            news = False
+            for delta in reading.feed(chunk):
+                assembly.add(delta)
+                if tell:
+                    await tell(delta)
+                news = True
+            if news:
+                waiting_since = loop.time()
+            if reading.done:
+                break
+        for delta in reading.end():
+            assembly.add(delta)
+        # Read to the end, so that the connection can be used again.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                async for _ in chunks:
+                    pass
+
+    async def _next_chunk(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes | None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await anext(chunks, None)
+        except TimeoutError as error:
+            raise ModelTimeout(f"the stream sent no event for {self._timeouts.idle:g} s") from error
+
+    async def _refuse(self, response: Any, status: int) -> None:
+        if status in _REDIRECTS:
+            host = str(response.headers.get("location", "")).partition("//")[2].partition("/")[0] or "another address"
+            error = BadReply(f"the server redirects to {host}, which no conversation follows; set the base URL to where it leads")
+            error.retryable = False
+            raise error
+        body = b""
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > _ERROR_BODY_BYTES:
+                break
+        text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
+        try:
+            said = from_json(body)
+        except ValueError:
+            said = None
+        raise error_from(said, status=status, headers={name.lower(): value for name, value in response.headers.items()}, text=text)
+
+    def _translated(self, error: Exception, library: Any, assembly: Assembly) -> Exception:
+        where = self._base_url.partition("//")[2].partition("/")[0]
+        match error:
+            case library.InvalidURL() | library.UnsupportedProtocol():
+                return ConfigurationError(f"{self._base_url!r} is no base URL ({error}); give one like 'https://host/v1'")
+            case library.ConnectTimeout():
+                return ModelConnectError(f"no connection to {where} in {self._timeouts.connect:g} s")
+            case library.PoolTimeout():
+                return ModelTimeout(f"no free connection to {where} in {self._timeouts.attempt:g} s; allow the client more")
+            case library.ConnectError():
+                failure = ModelConnectError(f"cannot connect to {where}: {error}; check the base URL and the network")
+                failure.retryable = "certificate" not in str(error).lower()
+                return failure
+            case library.TransportError() if assembly.partial().parts:
+                return StreamBroken(f"the connection to {where} broke in the middle of the reply: {error or type(error).__name__}")
+            case library.TransportError():
+                return ModelConnectError(f"the connection to {where} broke: {error or type(error).__name__}")
+            case _:
+                return error
+
+
+def _name_and_mask(error: ModelError, name: str, key: SecretStr | None) -> None:
+    """Say in the error who failed after how many attempts; a key that the server echoes is masked."""
+    attempts = f" (after {error.attempts} attempts)" if error.attempts > 1 else ""
+    error.args = (_masked(f"{name}: {error}{attempts}", key),)
+    if hasattr(error, "body"):
+        error.body = _masked(error.body, key)
+
+
+def _masked(text: str, key: SecretStr | None) -> str:
+    return text.replace(key.get_secret_value(), "***") if key else text

@@ -1,0 +1,149 @@
+"""Where models are served: a row for each provider."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pydantic import SecretStr
+
+from agentloop.errors import ProviderError
+from agentloop.models.clients import Client
+from agentloop.models.http import HTTPModel, Timeouts
+from agentloop.models.retries import Retries
+from agentloop.wire import Wire
+from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """Where models are served, and in which formats."""
+
+    base_url: str
+    wires: Mapping[str, Callable[[], Wire]]
+    """The formats it speaks, by name; the first is used where none is named."""
+    key_variable: str | None = None
+    """The environment variable with the key; None where none is needed."""
+
+
+def _chat(quirks: ChatQuirks | None = None) -> Mapping[str, Callable[[], Wire]]:
+    return {"chat": lambda: OpenAIChat(quirks)}
+
+
+# The base URLs are complete: some hold /v1, some do not, and nothing is ever appended but the format's path.
+PROVIDERS: Mapping[str, Provider] = {
+    "openai": Provider(
+        "https://api.openai.com/v1",
+        _chat(ChatQuirks(max_tokens_field="max_completion_tokens")),
+        "OPENAI_API_KEY",
+    ),
+    # new-api re-serialises requests: `strict` is lost on the way, and its Claude path refuses the role developer.
+    "xaix": Provider("https://api.xaix.me/v1", _chat(ChatQuirks(strict=False)), "XAIX_API_KEY"),
+    "openrouter": Provider(
+        "https://openrouter.ai/api/v1",
+        _chat(ChatQuirks(thinking_field="reasoning_details")),
+        "OPENROUTER_API_KEY",
+    ),
+    "groq": Provider("https://api.groq.com/openai/v1", _chat(), "GROQ_API_KEY"),
+    # Mistral says "any" for required, takes ids of exactly nine letters or digits, and refuses null content and stream_options.
+    "mistral": Provider(
+        "https://api.mistral.ai/v1",
+        _chat(ChatQuirks(required_word="any", nine_character_ids=True, empty_content="", stream_usage=False)),
+        "MISTRAL_API_KEY",
+    ),
+    # DeepSeek answers 400 when the reasoning of a tool run is not said back.
+    "deepseek": Provider(
+        "https://api.deepseek.com/v1",
+        _chat(ChatQuirks(empty_content="", thinking_field="reasoning_content", strict=False)),
+        "DEEPSEEK_API_KEY",
+    ),
+    "together": Provider("https://api.together.xyz/v1", _chat(ChatQuirks(strict=False)), "TOGETHER_API_KEY"),
+    "xai": Provider("https://api.x.ai/v1", _chat(), "XAI_API_KEY"),
+    "ollama": Provider("http://127.0.0.1:11434/v1", _chat(ChatQuirks(empty_content="", strict=False))),
+    "vllm": Provider("http://127.0.0.1:8000/v1", _chat(ChatQuirks(strict=False))),
+    "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(ChatQuirks(empty_content="", strict=False))),
+    "llamacpp": Provider("http://127.0.0.1:8080/v1", _chat(ChatQuirks(empty_content="", strict=False))),
+}
+
+
+def model(
+    name: str,
+    *,
+    base_url: str | None = None,
+    key: str | SecretStr | None = None,
+    client: Client | None = None,
+    timeouts: Timeouts | None = None,
+    retries: Retries | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HTTPModel:
+    """Choose a model: "openai:gpt-4o", "ollama:qwen3", or with the format named, "xaix/chat:gpt-4.1".
+
+    Where they are not given, the key and the base URL are read from the environment: `OPENAI_API_KEY` and `OPENAI_BASE_URL` for openai,
+    and so on for each provider.
+
+    Args:
+        name: The provider, a colon, and what the provider calls the model.
+        base_url: Where to ask instead, up to and with the version: "http://127.0.0.1:8080/v1".
+        key: The provider's key; never shown in a repr, log or error.
+        client: An `httpx.AsyncClient` or `httpx2.AsyncClient` of your own, with its proxies and certificates. It is not closed.
+        timeouts: How long each attempt may take.
+        retries: How often and how patiently the model is asked again.
+        headers: Further headers of each request.
+
+    Raises:
+        ProviderError: The provider or the format is unknown, or the name has no colon.
+    """
+    place, colon, model_name = name.partition(":")
+    if not colon or not model_name:
+        raise ProviderError(f"{name!r} names no provider; write it like 'openai:{name.strip(':') or 'gpt-4o'}'")
+    provider_name, _, wire_name = place.partition("/")
+    provider = _provider(provider_name)
+    prefix = provider_name.upper()
+    chosen_url = base_url or os.environ.get(f"{prefix}_BASE_URL") or provider.base_url
+    return HTTPModel(
+        name,
+        model=model_name,
+        wire=_wire(provider_name, provider, wire_name)(),
+        base_url=chosen_url,
+        key=_key_finder(provider_name, provider, key, own_server=chosen_url != provider.base_url),
+        client=client,
+        timeouts=timeouts,
+        retries=retries,
+        headers=headers,
+    )
+
+
+def _provider(name: str) -> Provider:
+    if name in PROVIDERS:
+        return PROVIDERS[name]
+    near = difflib.get_close_matches(name, PROVIDERS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ProviderError(f"no provider {name!r}; {hint}known: {', '.join(sorted(PROVIDERS))}")
+
+
+def _wire(provider_name: str, provider: Provider, wire_name: str) -> Callable[[], Wire]:
+    if not wire_name:
+        return next(iter(provider.wires.values()))
+    if wire_name not in provider.wires:
+        raise ProviderError(f"{provider_name} does not speak {wire_name!r}; it speaks: {', '.join(provider.wires)}")
+    return provider.wires[wire_name]
+
+
+def _key_finder(
+    provider_name: str, provider: Provider, given: str | SecretStr | None, *, own_server: bool
+) -> Callable[[], SecretStr | None]:
+    variable = provider.key_variable or f"{provider_name.upper()}_API_KEY"
+
+    def find() -> SecretStr | None:
+        found = given.get_secret_value() if isinstance(given, SecretStr) else given or os.environ.get(variable)
+        if found is None and provider.key_variable and not own_server:
+            raise ProviderError(
+                f"{provider_name} needs a key; set {variable}, or try `agentloop demo`, which needs none",
+            )
+        if found is not None and not (found.isascii() and found.isprintable() and " " not in found):
+            raise ProviderError(f"the key of {provider_name} holds characters that no header can carry; check {variable} for a line break")
+        return SecretStr(found) if found else None
+
+    return find

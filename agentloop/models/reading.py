@@ -1,0 +1,112 @@
+"""Reads the body of an HTTP answer, streamed or whole, into deltas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+from agentloop.deltas import Delta
+from agentloop.errors import BadReply, ReplyTooLarge
+from agentloop.models.sse import EventStream
+from agentloop.wire import Decoder
+from agentloop.wire.error_bodies import error_from
+
+_DONE = b"[DONE]"
+
+
+class Reading:
+    """Takes the bytes of one answer as they come."""
+
+    def __init__(self, decoder: Decoder, *, content_type: str = "", most_bytes: int = 32 * 2**20) -> None:
+        """Prepare to read.
+
+        Args:
+            decoder: A fresh one.
+            content_type: What the server says the body is; the body's first bytes decide where it says neither events nor JSON.
+            most_bytes: Over this the answer is refused.
+        """
+        self._decoder = decoder
+        self._content_type = content_type
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._events = EventStream() if content_type.startswith("text/event-stream") else None
+        self._body: list[bytes] = []
+        self.done = False
+        """Whether the stream said that nothing follows."""
+
+    def feed(self, chunk: bytes) -> Iterator[Delta]:
+        """Read the next bytes.
+
+        Raises:
+            ModelError: The answer is too large, cannot be read, or says that the request failed.
+        """
+        self._bytes += len(chunk)
+        if self._bytes > self._most_bytes:
+            raise ReplyTooLarge(f"the reply is larger than {self._most_bytes:,} bytes; ask for less at once")
+        if self._events is None:
+            self._body.append(chunk)
+            if "json" in self._content_type or not self._starts_as_stream():
+                return
+            chunk, self._body = b"".join(self._body), []
+            self._events = EventStream()
+        for data in self._events.feed(chunk):
+            yield from self._event(data)
+
+    def end(self) -> Iterator[Delta]:
+        """Read what is left once the last byte has come."""
+        if self._events is None:
+            yield from self._decoded(self._decoder.feed_whole(self._whole()))
+        else:
+            for data in self._events.end():
+                yield from self._event(data)
+            if self._events.stray and not self.done:
+                # A gateway that began the stream with comments and failed then writes its error without "data:".
+                yield from self._decoded(self._decoder.feed(_object(self._events.stray, "a line of the stream")))
+        yield from self._decoder.end()
+
+    def _starts_as_stream(self) -> bool:
+        start = b"".join(self._body).lstrip()
+        return start.startswith((b"data:", b"event:", b"id:", b":"))
+
+    def _event(self, data: bytes) -> Iterator[Delta]:
+        if self.done or not data:
+            return
+        if data.strip() == _DONE:
+            self.done = True
+            return
+        yield from self._decoded(self._decoder.feed(_object(data, "an event of the stream")))
+
+    def _decoded(self, deltas: Iterable[Delta]) -> Iterator[Delta]:
+        try:
+            yield from deltas
+        # A decoder trusts the format; a server that breaks it (a list for an object, a number for a text) shows as one of these.
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            raise BadReply(f"the reply breaks its format ({type(error).__name__}: {error}); ask again") from error
+
+    def _whole(self) -> dict[str, Any]:
+        body = b"".join(self._body).strip()
+        if not body:
+            raise BadReply("the reply is empty; ask again")
+        if not body.startswith((b"{", b"[")):
+            kind = self._content_type or "of no content type"
+            raise BadReply(f"the reply is no JSON but {kind}, and begins {_start(body)}; check the base URL")
+        return _object(body, "the reply")
+
+
+def _object(data: bytes, what: str) -> dict[str, Any]:
+    try:
+        value = from_json(data)
+    except ValueError as error:
+        raise BadReply(f"{what} is no JSON ({error}): {_start(data)}; ask again") from error
+    if isinstance(value, list):
+        # Google's compatible path sends its errors as a list of one.
+        raise error_from(cast("object", value))
+    if not isinstance(value, dict):
+        raise BadReply(f"{what} is no JSON object: {_start(data)}; ask again")
+    return cast("dict[str, Any]", value)
+
+
+def _start(data: bytes) -> str:
+    return repr(data[:200].decode("utf-8", "replace"))

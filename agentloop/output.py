@@ -1,0 +1,90 @@
+"""The type a run must end with, and how the model is held to it."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import Any, Generic, TypeVar
+
+from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+
+from agentloop.errors import ConfigurationError
+from agentloop.messages import OutputSchema
+
+Out = TypeVar("Out")
+
+_WRAP = "value"
+_SHOWN_ERRORS = 10
+
+
+class Mismatch(ValueError):
+    """An answer that does not take the form; the message is for the model."""
+
+
+class Output(Generic[Out]):
+    """The type a run must end with: a model, dataclass, TypedDict, union, list or plain type."""
+
+    corrections = 2
+    """How often the model is told what is wrong before the run fails."""
+
+    def __init__(self, kind: type[Out]) -> None:
+        """Prepare for answers of type `kind`.
+
+        Raises:
+            ConfigurationError: pydantic cannot describe the type.
+        """
+        self._kind = kind
+        try:
+            self._adapter: TypeAdapter[Out] = TypeAdapter(kind)
+            self._plain = self._adapter.json_schema()
+        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+            raise ConfigurationError(f"output={kind!r} cannot be described as JSON; give a type that pydantic knows") from error
+        self._name = re.sub(r"\W+", "_", getattr(kind, "__name__", "answer"))[:64].strip("_") or "answer"
+
+    @cached_property
+    def schema(self) -> OutputSchema:
+        """What the model is told; a form that is no object is wrapped in one, which providers demand."""
+        return OutputSchema(self._name, self._wrapped_schema() if self._wraps else self._plain)
+
+    def read(self, text: str) -> Out:
+        """Read the answer.
+
+        Raises:
+            Mismatch: It does not take the form.
+        """
+        text = _without_fence(text)
+        try:
+            if not self._wraps:
+                return self._adapter.validate_json(text)
+            wrapped = self._wrapped_adapter.validate_json(text)
+        except ValidationError as error:
+            faults = [f"{'.'.join(str(key) for key in fault['loc']) or 'the answer'}: {fault['msg']}" for fault in error.errors()]
+            raise Mismatch(_correction(faults[:_SHOWN_ERRORS])) from error
+        if _WRAP not in wrapped:
+            raise Mismatch(_correction([f"{_WRAP}: missing"]))
+        return wrapped[_WRAP]
+
+    @property
+    def _wraps(self) -> bool:
+        return self._plain.get("type") != "object"
+
+    @cached_property
+    def _wrapped_adapter(self) -> TypeAdapter[dict[str, Out]]:
+        return TypeAdapter(dict[str, self._kind])  # type: ignore[name-defined]  # a type that is only known here
+
+    def _wrapped_schema(self) -> dict[str, Any]:
+        inner = dict(self._plain)
+        definitions = inner.pop("$defs", None)
+        outer: dict[str, Any] = {"type": "object", "properties": {_WRAP: inner}, "required": [_WRAP], "additionalProperties": False}
+        return outer | ({"$defs": definitions} if definitions else {})
+
+
+def _correction(faults: list[str]) -> str:
+    listed = "".join(f"- {fault}\n" for fault in faults)
+    return f"Your answer does not take the form asked for:\n{listed}Answer again with JSON of that form, and nothing else."
+
+
+def _without_fence(text: str) -> str:
+    # Models without a native structured answer put it into a Markdown fence.
+    fenced = re.fullmatch(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", text, re.DOTALL)
+    return fenced.group(1) if fenced else text

@@ -1,0 +1,45 @@
+"""Parameter annotations as types, wherever the function was written."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+from agentloop.errors import ToolDefinitionError
+
+
+def local_names(frame: FrameType | None) -> dict[str, Any]:
+    """List the names that code in the frame sees beside its globals; a class body sees those of the function around it too."""
+    names: dict[str, Any] = {}
+    while frame is not None and frame.f_locals is not frame.f_globals:
+        names = {**frame.f_locals, **names}
+        if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
+            break
+        frame = frame.f_back
+    return names
+
+
+def resolve(annotation: Any, *, module_names: Mapping[str, Any], local: Mapping[str, Any], owner: str) -> Any:
+    """Turn an annotation into a type; strings in it are looked up.
+
+    Raises:
+        ToolDefinitionError: A name in it is not defined, or it is no type.
+    """
+    if isinstance(annotation, type):
+        return annotation
+    holder = types.SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return typing.get_type_hints(holder, dict(module_names), dict(local), include_extras=True)["it"]
+    except NameError as error:
+        raise undefined(error.name, owner=owner) from error
+    except Exception as error:  # the annotation is the user's own expression, and may fail in any way
+        raise ToolDefinitionError(f"{owner} is annotated {annotation!r}, which cannot be read: {error}; name a type") from error
+
+
+def undefined(name: str | None, *, owner: str) -> ToolDefinitionError:
+    """Make the error of an annotation that names what does not exist."""
+    return ToolDefinitionError(f"{owner} names {name!r}, which is not defined; define or import it above the tool")

@@ -1,0 +1,174 @@
+"""From the JSON text that a model wrote to the arguments of a tool, or to words that tell it what was wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterable
+from collections.abc import Set as AbstractSet
+from typing import Any, NoReturn
+
+from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
+
+from agentloop.tools.parameters import InvalidArguments
+
+_MOST_BYTES = 8 * 2**20
+_DEEPEST = 64
+_MOST_ERRORS = 10
+_SHORT = 80
+
+
+def read_arguments(text: str, validator: SchemaValidator, *, known: Collection[str], reserved: AbstractSet[str]) -> dict[str, Any]:
+    """Turn the model's JSON text into arguments by the parameters' names.
+
+    Args:
+        text: What the model wrote; nothing means no arguments.
+        validator: Of the arguments.
+        known: The names that the model was shown.
+        reserved: Names that are not the model's to give.
+
+    Raises:
+        InvalidArguments: The text is not JSON, or not what the validator wants.
+    """
+    text = text.strip(" \t\r\n")
+    if text in {"", "null"}:
+        text = "{}"
+    raw = _decoded(text)
+    try:
+        values: dict[str, Any] = validator.validate_json(text)
+    except ValidationError as error:
+        raise InvalidArguments(_explained(error, raw, known)) from error
+    if reserved and (taken := reserved & values.keys()):
+        raise InvalidArguments(_listed([f"{name}: {_unknown(known)}" for name in sorted(taken)]))
+    return values
+
+
+def _decoded(text: str) -> Any:
+    """Decode the text as the validator will, to refuse what it would let through."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArguments(f"The arguments hold half a surrogate pair at character {error.start}; write whole characters.") from error
+    if size > _MOST_BYTES:
+        raise InvalidArguments(f"The arguments are {size:,} bytes long, and {_MOST_BYTES:,} are read; send less.")
+    try:
+        raw = _DECODER.decode(text)
+    except RecursionError:
+        _too_deep()
+    except ValueError as error:
+        raise InvalidArguments(f"The arguments are not JSON: {error}.") from error
+    if text.count("{") + text.count("[") > _DEEPEST and _deeper_than(_DEEPEST, raw):
+        _too_deep()
+    return raw
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # Readers disagree on which of two equal keys holds: who checks a call and who runs it must see the same.
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        raise InvalidArguments(f"The arguments name {twice!r} twice; name it once.")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise InvalidArguments(f"The arguments hold {text[:_SHORT]}, which is too large a number; write a smaller one.")
+    return number
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise InvalidArguments(f"The arguments hold {text}, which JSON does not know; write a number, a string or null.")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_constant=_no_constant)
+
+
+def _deeper_than(limit: int, value: Any) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return False
+    return any(isinstance(each, dict | list) for each in level)
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
+
+
+def _too_deep() -> NoReturn:
+    raise InvalidArguments(f"The arguments are nested more than {_DEEPEST} levels deep; flatten them.")
+
+
+def _explained(error: ValidationError, raw: Any, known: Collection[str]) -> str:
+    wrong: dict[str, list[str]] = {}
+    got: dict[str, str] = {}
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        if each["type"] == "json_invalid":
+            return f"The arguments are not JSON: {each['msg'].removeprefix('Invalid JSON: ')}."
+        path, value = _place(each, raw)
+        wrong.setdefault(path, []).append(_reason(each, known, at_root=len(each["loc"]) == 1))
+        if each["type"] not in _WITHOUT_VALUE:
+            got[path] = f"; got {_short(value)}"
+    return _listed([f"{path}: {' or '.join(dict.fromkeys(reasons))}{got.get(path, '')}" for path, reasons in wrong.items()])
+
+
+_WITHOUT_VALUE = {"missing", "missing_argument", "extra_forbidden", "unexpected_keyword_argument"}
+
+
+def _place(error: ErrorDetails, raw: Any) -> tuple[str, Any]:
+    path = ""
+    value = raw
+    for key in error["loc"]:
+        match value:
+            case dict() if key in value:
+                path, value = f"{path}.{key}", value[key]
+            case list() if isinstance(key, int) and key < len(value):
+                path, value = f"{path}[{key}]", value[key]
+            case dict() if error["type"] in _WITHOUT_VALUE and key == error["loc"][-1]:
+                path = f"{path}.{key}"
+            case _:
+                # pydantic also lists the branch of a union that it tried.
+                pass
+    return path.lstrip(".") or "the arguments", value
+
+
+def _reason(error: ErrorDetails, known: Collection[str], *, at_root: bool) -> str:
+    match error["type"]:
+        case "missing" | "missing_argument":
+            return "is missing"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return _unknown(known) if at_root else "is unknown"
+        case _:
+            return error["msg"].removeprefix("Input ")
+
+
+def _unknown(known: Collection[str]) -> str:
+    return f"is unknown; known: {', '.join(known) or 'none'}"
+
+
+def _short(value: Any) -> str:
+    match value:
+        case str():
+            text = json.dumps(value[: _SHORT + 1], ensure_ascii=False)
+        case dict() | list() if len(value) > _MOST_ERRORS:
+            return f"{'an object' if isinstance(value, dict) else 'an array'} of {len(value)}"
+        case _:
+            text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
+
+
+def _listed(wrong: list[str]) -> str:
+    if len(wrong) == 1:
+        return f"The arguments do not fit: {wrong[0]}."
+    more = [f"and {len(wrong) - _MOST_ERRORS} more"] if len(wrong) > _MOST_ERRORS else []
+    return "The arguments do not fit:" + "".join(f"\n- {each}" for each in [*wrong[:_MOST_ERRORS], *more])

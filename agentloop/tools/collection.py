@@ -1,0 +1,57 @@
+"""The tools of an agent, by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from agentloop.errors import ToolDefinitionError
+from agentloop.tools import Toolset
+from agentloop.tools.function import Tool, tool
+from agentloop.tools.parameters import innermost
+
+_MOST_NAMES = 50
+
+
+def collect(tools: Iterable[Toolset | Callable[..., Any]]) -> dict[str, Tool[..., Any]]:
+    """List tools by name: decorated and plain functions, and what toolsets hold.
+
+    Raises:
+        ToolDefinitionError: Two have one name, or something is none of these.
+    """
+    found: dict[str, Tool[..., Any]] = {}
+    for each in tools:
+        for one in _tools(each):
+            if one.name in found:
+                raise ToolDefinitionError(
+                    f"two tools are named {one.name!r}: {_origin(found[one.name])} and {_origin(one)}; rename one with tool(name=...)"
+                )
+            found[one.name] = one
+    return found
+
+
+def describe_unknown(name: str, known: Collection[str]) -> str:
+    """Tell a model that there is no such tool, which comes nearest, and which there are."""
+    nearest = difflib.get_close_matches(name, known, n=1)
+    names = sorted(known)
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"There is no tool {name[:64]!r}.{guess} Tools: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
+
+
+def _tools(source: Any) -> Iterable[Tool[..., Any]]:
+    if isinstance(source, Tool):
+        return source.tools()
+    if isinstance(source, type):
+        raise ToolDefinitionError(f"{source.__name__!r} is a class; give an instance of it")
+    listing = getattr(source, "tools", None)
+    if callable(listing):
+        return [one for each in listing() for one in _tools(each)]
+    return tool(source).tools()
+
+
+def _origin(one: Tool[..., Any]) -> str:
+    worker = innermost(one.function)
+    return f"{worker.__module__}.{worker.__qualname__}"

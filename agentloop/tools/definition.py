@@ -1,0 +1,168 @@
+"""What makes a function a tool: its name, its arguments, what a model is told of it."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from functools import cached_property
+from types import FrameType
+from typing import Any, TypedDict
+
+from pydantic_core import SchemaValidator, core_schema, to_json
+
+from agentloop.errors import ToolDefinitionError
+from agentloop.messages import ToolDescription
+from agentloop.tools.annotations import local_names
+from agentloop.tools.arguments import read_arguments
+from agentloop.tools.docstrings import read_docstring
+from agentloop.tools.options import Effect, Lock, NeedsApproval, Options
+from agentloop.tools.parameters import Parameters, innermost, read_parameters
+from agentloop.tools.schema import Schema, describe
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+
+class Given(TypedDict, total=False):
+    """What `tool` may be given beside the function; see `Options` for what is not explained here."""
+
+    name: str
+    """How the model calls it; the function's name if left out."""
+    description: str
+    """What the model is told of it; the docstring if left out."""
+    parameters: Mapping[str, Any]
+    """A JSON Schema of the arguments, written by hand. Annotations still hold, where the function has them."""
+    strict: bool | None
+    """Whether the provider shall hold the model to the schema; None leaves it to the provider."""
+    effect: Effect
+    retries: int
+    timeout: float | None
+    max_concurrency: int | None
+    lock: Lock | None
+    needs_approval: NeedsApproval
+    destructive: bool
+    open_world: bool
+    isolated: bool
+    poll: bool
+
+
+class Definition:
+    """What makes a function a tool; the same for all instances that a method is bound to."""
+
+    def __init__(self, function: Callable[..., Any], *, given: Given, frame: FrameType | None, in_class: bool) -> None:
+        """Read the function.
+
+        Args:
+            function: What does the work.
+            given: What `tool` was given beside it.
+            frame: Where it is made a tool, for names that its annotations use.
+            in_class: Whether it stands in a class body, so that its first parameter may be the instance or the class.
+
+        Raises:
+            ToolDefinitionError: The function cannot become a tool.
+        """
+        options = dict(given)
+        self.name: str = options.pop("name", None) or _name(function)
+        self._description: str | None = options.pop("description", None)
+        self._by_hand: Mapping[str, Any] | None = options.pop("parameters", None)
+        self._strict: bool | None = options.pop("strict", None)
+        self.options = Options(**options)
+        _check(self.name, self.options)
+        local = functools.cache(lambda: local_names(frame))
+        self.parameters = read_parameters(
+            function,
+            tool=self.name,
+            in_class=in_class,
+            untyped=self._by_hand is not None,
+            local=local,
+        )
+        worker = innermost(function)
+        self._docstring: str | None = getattr(worker, "__doc__", None) or getattr(function, "__doc__", None)
+        module = getattr(worker, "__module__", None) or __name__
+        self._schema = describe(self.parameters.shown, tool=self.name, module=module, local=local)
+        if self._by_hand is not None:
+            self._by_hand = _written(self._by_hand, self.name)
+            _fit(self._schema, self._by_hand, self.name)
+
+    @cached_property
+    def description(self) -> ToolDescription:
+        """What a model is told of the tool."""
+        said = read_docstring(self._docstring)
+        shown = self._schema.shown(said.parameters) if self._by_hand is None else self._by_hand
+        description = said.description if self._description is None else self._description
+        return ToolDescription(self.name, description, shown, self._strict)
+
+    @cached_property
+    def _validator(self) -> SchemaValidator:
+        return self._schema.validator()
+
+    def arguments(self, text: str) -> dict[str, Any]:
+        """Read a model's JSON text as arguments by the parameters' names.
+
+        Raises:
+            InvalidArguments: They are not what the tool takes.
+        """
+        return read_arguments(text, self._validator, known=self._schema.properties, reserved=self.parameters.reserved)
+
+
+def _name(function: Any) -> str:
+    while isinstance(function, functools.partial):
+        function = function.func
+    name: str = getattr(function, "__name__", None) or type(function).__name__
+    if name == "<lambda>":
+        raise ToolDefinitionError("a lambda has no name; write tool(..., name=...)")
+    return name
+
+
+def _check(name: str, options: Options) -> None:
+    if not _NAME.fullmatch(name):
+        raise ToolDefinitionError(f"{name!r} cannot name a tool; use 1 to 64 letters, digits, - and _ of ASCII, with name=... if need be")
+    owner = f"tool {name!r}"
+    if options.effect not in ("read", "idempotent", "once"):
+        raise ToolDefinitionError(f"{owner}: there is no effect {options.effect!r}; choose 'read', 'idempotent' or 'once'")
+    if options.retries < 0:
+        raise ToolDefinitionError(f"{owner}: retries={options.retries} is less than none; give 0 or more")
+    if options.retries and options.effect == "once":
+        raise ToolDefinitionError(
+            f"{owner}: retries={options.retries} would never be used, as a call with the effect 'once' may do harm when it is repeated; "
+            "set effect='read' or 'idempotent' if it does none"
+        )
+    if options.timeout is not None and not options.timeout > 0:
+        raise ToolDefinitionError(f"{owner}: timeout={options.timeout} leaves no time; give seconds, or None to wait for ever")
+    if options.max_concurrency is not None and options.max_concurrency < 1:
+        raise ToolDefinitionError(f"{owner}: max_concurrency={options.max_concurrency} lets no call run; give 1 or more, or None")
+    if options.isolated:
+        raise ToolDefinitionError(f"{owner}: isolated=True is not supported yet, and the tool would run unisolated; leave it out")
+
+
+def _written(schema: Mapping[str, Any], tool: str) -> dict[str, Any]:
+    written = deepcopy(dict(schema))
+    if written.get("type") != "object":
+        raise ToolDefinitionError(f"tool {tool!r}: its parameters are no object; write {{'type': 'object', 'properties': ...}}")
+    try:
+        to_json(written, inf_nan_mode="constants")
+    except ValueError as error:
+        raise ToolDefinitionError(f"tool {tool!r}: its parameters are no JSON Schema: {error}; use what JSON can say") from error
+    written.setdefault("properties", {})
+    return written
+
+
+def _fit(schema: Schema, written: Mapping[str, Any], tool: str) -> None:
+    """Have the function's own schema ask for what the written one asks for."""
+    required = written.get("required", ())
+    for name in written["properties"]:
+        if name in schema.properties:
+            continue
+        if schema.extra is None:
+            known = ", ".join(schema.properties) or "none"
+            raise ToolDefinitionError(f"tool {tool!r}: its parameters name {name!r}, which the function does not take; it takes: {known}")
+        schema.fields[name] = core_schema.typed_dict_field(schema.extra)
+        schema.properties[name] = {}
+    for name, found in schema.fields.items():
+        if found.get("validation_alias", name) in required:
+            found["required"] = True
+        elif name not in written["properties"]:
+            found.setdefault("required", False)
+    if written.get("additionalProperties", True) is False:
+        schema.extra = None

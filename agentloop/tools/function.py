@@ -1,0 +1,239 @@
+"""Tools made of functions."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Callable
+from types import FrameType, FunctionType, MethodType
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
+
+from typing_extensions import Unpack
+
+from agentloop.errors import ToolDefinitionError
+from agentloop.messages import ToolCall, ToolDescription, ToolResult
+from agentloop.tools.context import Context
+from agentloop.tools.definition import Definition, Given
+from agentloop.tools.options import Options
+from agentloop.tools.parameters import InvalidArguments, innermost
+from agentloop.tools.results import gather, gather_async, to_failure, to_result
+from agentloop.tools.threads import NoResult, run_in_thread
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Q = ParamSpec("Q")
+S = TypeVar("S")
+Owner = TypeVar("Owner")
+
+
+class Tool(Generic[P, R]):
+    """A function and what a model is told of it, made by `tool`; called, it is the function itself."""
+
+    name: str
+    """How the model calls it."""
+    function: Callable[P, R]
+    """What does the work."""
+    options: Options
+    """How it may be called."""
+
+    def __init__(self, function: Callable[P, R], definition: Definition, *, binds: Literal["instance", "class"] | None = None) -> None:
+        functools.update_wrapper(self, function, updated=("__dict__",) if isinstance(function, FunctionType) else ())
+        self.name = definition.name
+        self.function = function
+        self.options = definition.options
+        self._definition = definition
+        self._binds = binds
+        self._in_loop = _runs_in_loop(function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Self: ...
+    @overload
+    def __get__(self: Tool[Concatenate[Owner, Q], S], instance: Owner, owner: type | None = None, /) -> Tool[Q, S]: ...
+    @overload
+    def __get__(self, instance: object, owner: type | None = None, /) -> Self: ...
+    def __get__(self, instance: object, owner: type | None = None, /) -> Tool[..., Any]:
+        """Bind a method to its instance or class."""
+        if self._binds == "class":
+            return Tool(MethodType(self.function, owner or type(instance)), self._definition)
+        if self._binds == "instance" and instance is not None:
+            return Tool(MethodType(self.function, instance), self._definition)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Tool {self.name}>"
+
+    @property
+    def description(self) -> ToolDescription:
+        """What a model is told of it."""
+        return self._definition.description
+
+    def tools(self) -> tuple[Self]:
+        """List itself: a tool is a toolset of one.
+
+        Raises:
+            ToolDefinitionError: It is a method without an instance.
+        """
+        self._check_bound()
+        return (self,)
+
+    def arguments(self, text: str) -> dict[str, Any]:
+        """Read a model's JSON text as arguments by the parameters' names; they are new in each call.
+
+        Raises:
+            InvalidArguments: They are not what the tool takes; the message is for the model.
+        """
+        return self._definition.arguments(text)
+
+    async def call(self, call: ToolCall, context: Context[Any]) -> ToolResult:
+        """Answer the call. Never raises: a failure is a result the model reads."""
+        tries = self.options.retries + 1
+        while True:
+            tries -= 1
+            try:
+                return await self._answer(call, context)
+            except InvalidArguments as error:
+                return ToolResult(call.id, str(error), is_error=True, name=self.name)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except asyncio.CancelledError as error:
+                if _being_cancelled():
+                    raise
+                failure: BaseException = error
+            except BaseException as error:  # noqa: BLE001  # the tool is a stranger's code, and may even call sys.exit
+                failure = error
+            if not tries:
+                return to_failure(failure, call_id=call.id, name=self.name)
+
+    async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
+        self._check_bound()
+        positional, named = self._definition.parameters.bind(self.arguments(call.arguments), context)
+        if self._in_loop:
+            return await self._settled(self.function(*positional, **named), call, context)  # type: ignore[arg-type]
+
+        def work() -> Any:
+            value: Any = self.function(*positional, **named)  # type: ignore[arg-type]
+            if inspect.isgenerator(value):
+                value = gather(value, context.progress)
+            return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
+
+        try:
+            found = await run_in_thread(work, seconds=self.options.timeout)
+        except NoResult:
+            raise self._late() from None
+        return found if isinstance(found, ToolResult) else await self._settled(found, call, context)
+
+    async def _settled(self, value: Any, call: ToolCall, context: Context[Any]) -> ToolResult:
+        try:
+            async with asyncio.timeout(self.options.timeout) as limit:
+                while inspect.isawaitable(value):
+                    value = await value
+                if inspect.isasyncgen(value):
+                    value = await gather_async(value, context.progress)
+                elif inspect.isgenerator(value):
+                    value = gather(value, context.progress)
+        except TimeoutError:
+            if limit.expired():
+                raise self._late() from None
+            raise
+        return to_result(value, call_id=call.id, name=self.name)
+
+    def _late(self) -> TimeoutError:
+        return TimeoutError(f"{self.name!r} gave no result in {self.options.timeout:g} s")
+
+    def _check_bound(self) -> None:
+        if self._binds is not None:
+            owner = self.function.__qualname__.rpartition(".")[0].rpartition(".")[2]
+            raise ToolDefinitionError(f"tool {self.name!r} is a method and has no instance; take it from one: {owner}(...).{self.name}")
+
+
+@overload
+def tool(function: Callable[P, R], /, **given: Unpack[Given]) -> Tool[P, R]: ...
+@overload
+def tool(function: classmethod[Any, P, R], /, **given: Unpack[Given]) -> Tool[P, R]: ...
+@overload
+def tool(**given: Unpack[Given]) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(function: Any = None, /, **given: Unpack[Given]) -> Any:
+    """Make a tool of a function, or of anything else that can be called.
+
+    A model is told the function's name, what its docstring says, and its parameters with their types, defaults and
+    descriptions. A parameter annotated `Context` is filled in and stays hidden.
+
+    ```python
+    @tool
+    def get_weather(city: str, unit: Literal["celsius", "fahrenheit"] = "celsius") -> str:
+        "Get the weather in a city."
+
+
+    @tool(effect="read", timeout=5)
+    async def search(query: str) -> list[str]: ...
+    ```
+
+    Args:
+        function: What does the work; left out, a decorator is returned.
+        given: See `Given` and `Options`.
+
+    Raises:
+        ToolDefinitionError: The function cannot become a tool.
+    """
+    frame = inspect.currentframe()
+    if function is not None:
+        return _make(function, given, frame.f_back if frame else None)
+
+    def decorate(function: Any, /) -> Any:
+        frame = inspect.currentframe()
+        return _make(function, given, frame.f_back if frame else None)
+
+    return decorate
+
+
+def _make(function: Any, given: Given, frame: FrameType | None) -> Tool[..., Any]:
+    if isinstance(function, MethodType) and isinstance(function.__func__, Tool):
+        # What `classmethod` makes of a tool from Python 3.13 on.
+        function = function.__func__.__get__(function.__self__)
+    match function:
+        case Tool():
+            if given:
+                raise ToolDefinitionError(f"{function.name!r} is a tool already; give tool(..., {', '.join(given)}) the function instead")
+            return function
+        case staticmethod():
+            work: Any = function.__func__
+            return Tool(work, Definition(work, given=given, frame=frame, in_class=False))
+        case classmethod():
+            work = function.__func__
+            return Tool(work, Definition(work, given=given, frame=frame, in_class=True), binds="class")
+        case type():
+            raise ToolDefinitionError(f"{function.__name__!r} is a class; make tools of its methods, or of an instance that can be called")
+        case _ if not callable(function):
+            raise ToolDefinitionError(f"{function!r} cannot be called; give a function")
+        case _:
+            definition = Definition(function, given=given, frame=frame, in_class=_in_class(function))
+            return Tool(function, definition, binds="instance" if definition.parameters.method else None)
+
+
+def _in_class(function: Any) -> bool:
+    if not isinstance(function, FunctionType):
+        return False
+    around = function.__qualname__.rpartition(".")[0]
+    return bool(around) and not around.endswith("<locals>")
+
+
+def _runs_in_loop(function: Any) -> bool:
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        return True
+    if isinstance(function, functools.partial):
+        return _runs_in_loop(function.func)
+    return not inspect.isroutine(function) and inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+
+
+def _is_pending(value: Any) -> bool:
+    return inspect.isawaitable(value) or inspect.isasyncgen(value)
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

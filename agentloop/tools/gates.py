@@ -1,0 +1,53 @@
+"""Holds calls back: how many of a tool run at once, and which must run one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from agentloop.tools.function import Tool
+from agentloop.tools.parameters import InvalidArguments
+
+
+class _Gates:
+    """The gates of one event loop."""
+
+    def __init__(self) -> None:
+        self.slots: WeakKeyDictionary[Tool[..., Any], asyncio.Semaphore] = WeakKeyDictionary()
+        self.locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+
+_of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gates] = WeakKeyDictionary()
+
+
+@asynccontextmanager
+async def gate(tool: Tool[..., Any], arguments: str) -> AsyncIterator[None]:
+    """Wait until the tool's `lock` and `max_concurrency` let the call through; both are first come, first served."""
+    if tool.options.lock is None and tool.options.max_concurrency is None:
+        yield
+        return
+    gates = _of_loop.setdefault(asyncio.get_running_loop(), _Gates())
+    async with AsyncExitStack() as held:
+        if (key := _lock_key(tool, arguments)) is not None:
+            lock = gates.locks.get(key) or asyncio.Lock()
+            gates.locks[key] = lock
+            await held.enter_async_context(lock)
+        if tool.options.max_concurrency is not None:
+            slots = gates.slots.get(tool) or asyncio.Semaphore(tool.options.max_concurrency)
+            gates.slots[tool] = slots
+            await held.enter_async_context(slots)
+        yield
+
+
+def _lock_key(tool: Tool[..., Any], arguments: str) -> str | None:
+    lock = tool.options.lock
+    if lock is None or isinstance(lock, str):
+        return lock
+    try:
+        return lock(tool.arguments(arguments))
+    except InvalidArguments:
+        # The call will not run: its result tells the model what is wrong.
+        return None

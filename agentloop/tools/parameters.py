@@ -1,0 +1,186 @@
+"""What a function takes, and how the arguments of a call reach it."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from inspect import Parameter
+from types import MethodType
+from typing import Any
+
+from pydantic.fields import FieldInfo
+
+from agentloop.errors import AgentLoopError, ToolDefinitionError
+from agentloop.tools.annotations import resolve
+from agentloop.tools.context import Context
+
+_NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+_POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+
+
+class InvalidArguments(AgentLoopError):
+    """A model's arguments are not what the tool takes; the message is for the model to read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What a function takes, and which of it the model is shown."""
+
+    all: tuple[Parameter, ...]
+    """With annotations as types; without an instance or class that comes first, and without what a partial binds."""
+    context: str | None
+    """The parameter that receives the `Context`."""
+    method: bool
+    """Whether an instance or class comes first."""
+    reserved: frozenset[str]
+    """Names that `**kwargs` would let the model give although they are not its to give."""
+    by_name: bool
+    """Whether every argument can be given by its name."""
+
+    @property
+    def shown(self) -> tuple[Parameter, ...]:
+        """The parameters that the model is shown."""
+        return tuple(parameter for parameter in self.all if parameter.name != self.context)
+
+    def bind(self, values: dict[str, Any], context: Context[Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Sort validated values into positional and keyword arguments; takes `values` over."""
+        if self.context is not None:
+            values[self.context] = context
+        if self.by_name:
+            return [], values
+        positional: list[Any] = []
+        for parameter in self.all:
+            if parameter.kind in _POSITIONAL:
+                positional.append(values.pop(parameter.name, parameter.default))
+            elif parameter.kind is Parameter.VAR_POSITIONAL:
+                positional.extend(values.pop(parameter.name, ()))
+        return positional, values
+
+
+def read_parameters(
+    function: Callable[..., Any],
+    *,
+    tool: str,
+    in_class: bool,
+    untyped: bool,
+    local: Callable[[], Mapping[str, Any]],
+) -> Parameters:
+    """Read what the function takes.
+
+    Args:
+        function: The function, or whatever can be called.
+        tool: The tool's name, for errors.
+        in_class: Whether it stands in a class body, so that its first parameter may be the instance or the class.
+        untyped: Whether parameters need no annotation.
+        local: The names that the annotations may use beside the function's globals.
+
+    Raises:
+        ToolDefinitionError: A parameter cannot be filled in by a model.
+    """
+    listed = _listed(function, tool)
+    method = in_class and bool(listed) and _is_receiver(listed[0])
+    given = {listed.pop(0).name} if method else set[str]()
+    # A signature still lists what a partial binds by name, with the bound value as its default.
+    bound = function.keywords if isinstance(function, functools.partial) else {}
+    module_names = global_names(function)
+    typed = [
+        parameter.replace(annotation=_annotation(parameter, tool, untyped=untyped, module_names=module_names, local=local))
+        for parameter in listed
+        if parameter.name not in bound
+    ]
+    context = _context(typed, tool)
+    open_ended = bool(typed) and typed[-1].kind is Parameter.VAR_KEYWORD
+    return Parameters(
+        all=tuple(typed),
+        context=context,
+        method=method,
+        reserved=frozenset(given | {context} - {None} | _given(function, typed)) if open_ended else frozenset(),  # type: ignore[arg-type]
+        by_name=all(parameter.kind in (*_NAMED, Parameter.VAR_KEYWORD) for parameter in typed),
+    )
+
+
+def _listed(function: Callable[..., Any], tool: str) -> list[Parameter]:
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (ValueError, TypeError) as error:
+        raise ToolDefinitionError(f"tool {tool!r}: its parameters are not known to Python; wrap it in a function that has some") from error
+
+
+def _is_receiver(first: Parameter) -> bool:
+    return first.kind in _POSITIONAL and (first.annotation is Parameter.empty or first.name in {"self", "cls"})
+
+
+def _annotation(
+    parameter: Parameter,
+    tool: str,
+    *,
+    untyped: bool,
+    module_names: Mapping[str, Any],
+    local: Callable[[], Mapping[str, Any]],
+) -> Any:
+    if isinstance(parameter.default, FieldInfo):
+        raise ToolDefinitionError(
+            f"tool {tool!r}: parameter {parameter.name!r} has a Field as its default; write Annotated[..., Field(...)] and a plain default"
+        )
+    if isinstance(parameter.annotation, type) and parameter.annotation is not Parameter.empty:
+        return parameter.annotation
+    if parameter.annotation is not Parameter.empty:
+        owner = f"tool {tool!r}: parameter {parameter.name!r}"
+        return resolve(parameter.annotation, module_names=module_names, local=local(), owner=owner)
+    if untyped:
+        return Any
+    raise ToolDefinitionError(f"tool {tool!r}: parameter {parameter.name!r} has no type; add an annotation")
+
+
+def _context(parameters: list[Parameter], tool: str) -> str | None:
+    contexts = [parameter for parameter in parameters if _is_context(parameter.annotation)]
+    if not contexts:
+        return None
+    if len(contexts) > 1:
+        names = " and ".join(repr(parameter.name) for parameter in contexts)
+        raise ToolDefinitionError(f"tool {tool!r} takes more than one context, {names}; keep one of them")
+    if contexts[0].kind not in (*_POSITIONAL, Parameter.KEYWORD_ONLY):
+        raise ToolDefinitionError(f"tool {tool!r}: parameter {contexts[0].name!r} would take many contexts; drop its star")
+    return contexts[0].name
+
+
+def _is_context(annotation: Any) -> bool:
+    if annotation is Context:
+        return True
+    if isinstance(annotation, type):
+        return False
+    origin = typing.get_origin(annotation)
+    return origin is Context or (origin is typing.Annotated and _is_context(typing.get_args(annotation)[0]))
+
+
+def global_names(function: Any) -> dict[str, Any]:
+    """List the globals of the function that does the work, inside of partials, bound methods and wrappers."""
+    function = innermost(function)
+    return getattr(function, "__globals__", {})
+
+
+def innermost(function: Any) -> Any:
+    """Find the function that does the work, inside of partials, bound methods, wrappers and objects that can be called."""
+    while True:
+        function = inspect.unwrap(function)
+        if isinstance(function, functools.partial):
+            function = function.func
+        elif isinstance(function, MethodType):
+            function = function.__func__
+        elif inspect.isroutine(function):
+            return function
+        else:
+            function = type(function).__call__
+
+
+def _given(function: Any, typed: list[Parameter]) -> set[str]:
+    """Name the parameters that partials and bound methods have filled in."""
+    free = {parameter.name for parameter in typed}
+    given: set[str] = set()
+    while isinstance(function, functools.partial | MethodType):
+        function = function.func if isinstance(function, functools.partial) else function.__func__
+        given |= {parameter.name for parameter in inspect.signature(function).parameters.values() if parameter.kind in _NAMED} - free
+    return given

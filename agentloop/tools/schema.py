@@ -1,0 +1,256 @@
+"""What the arguments of a tool must be: as a model is shown it, and as a validator that holds the model to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from inspect import Parameter
+from types import GenericAlias
+from typing import Annotated, Any, cast, get_args, get_origin
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic.fields import FieldInfo
+from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema, from_json, to_json
+from typing_extensions import NotRequired, TypedDict, Unpack
+
+from agentloop.errors import ToolDefinitionError
+from agentloop.tools.annotations import undefined
+from agentloop.tools.plain import plain
+from agentloop.tools.rendering import render
+
+_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, val_json_bytes="base64", ser_json_bytes="base64", regex_engine="rust-regex")
+_CORE_CONFIG = CoreConfig(allow_inf_nan=False, val_json_bytes="base64", regex_engine="rust-regex")
+
+_BLANK: Any = Field()
+
+_Fields = dict[str, core_schema.TypedDictField]
+_Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Schema:
+    """What the arguments of a tool must be."""
+
+    fields: _Fields
+    """By the name of the parameter."""
+    properties: dict[str, _Json]
+    """By the name that the model uses."""
+    required: list[str]
+    extra: CoreSchema | None = None
+    """What further arguments must be; None allows none."""
+    shown_extra: Any = False
+    core_definitions: list[CoreSchema] = field(default_factory=list[CoreSchema])
+    definitions: dict[str, _Json] = field(default_factory=dict[str, _Json])
+    described: set[str] = field(default_factory=set[str])
+    """The properties whose annotation has a description."""
+
+    def shown(self, descriptions: Mapping[str, str]) -> _Json:
+        """Write the JSON Schema that a model is shown; an annotation's description goes before one in `descriptions`."""
+        properties = {name: dict(shown) for name, shown in self.properties.items()}
+        for name, shown in properties.items():
+            if name in descriptions and name not in self.described:
+                shown["description"] = descriptions[name]
+        schema: _Json = {"type": "object", "properties": properties}
+        if self.required:
+            schema["required"] = list(self.required)
+        schema["additionalProperties"] = self.shown_extra
+        if self.definitions:
+            schema["$defs"] = self.definitions
+        return schema
+
+    def validator(self) -> SchemaValidator:
+        """Build what turns the arguments' JSON into a dict by the parameters' names."""
+        arguments = core_schema.typed_dict_schema(
+            self.fields,
+            extra_behavior="forbid" if self.extra is None else "allow",
+            extras_schema=self.extra,
+        )
+        core = core_schema.definitions_schema(arguments, self.core_definitions) if self.core_definitions else arguments
+        return SchemaValidator(core, _CORE_CONFIG)
+
+
+@dataclass(slots=True)
+class _Taken:
+    """A parameter on its way into the schema."""
+
+    parameter: Parameter
+    annotation: Any
+    description: str | None
+
+    @property
+    def name(self) -> str:
+        return self.parameter.name
+
+    @property
+    def optional(self) -> bool:
+        return self.parameter.default is not Parameter.empty or self.parameter.kind is Parameter.VAR_POSITIONAL
+
+
+def describe(parameters: tuple[Parameter, ...], *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]) -> Schema:
+    """Describe what the parameters take.
+
+    Args:
+        parameters: With annotations as types.
+        tool: The tool's name, for errors.
+        module: Where the tool is defined, for names that its types mention.
+        local: The further names that its types may mention.
+
+    Raises:
+        ToolDefinitionError: JSON cannot say a parameter's type.
+    """
+    taken = [_take(parameter, tool) for parameter in parameters]
+    schema = _from_table(taken) or _from_pydantic(taken, tool=tool, module=module, local=local)
+    for each in taken:
+        _settle(each, schema, tool)
+    return schema
+
+
+def _take(parameter: Parameter, tool: str) -> _Taken:
+    annotation, description = parameter.annotation, None
+    if get_origin(annotation) is Annotated:
+        annotation, description = _without_description(annotation)
+    if get_origin(annotation) is Unpack:
+        star = "**" if parameter.kind is Parameter.VAR_KEYWORD else "*"
+        raise ToolDefinitionError(
+            f"tool {tool!r}: parameter '{star}{parameter.name}' unpacks a type, which is not supported; list its fields as parameters"
+        )
+    if parameter.kind is Parameter.VAR_POSITIONAL:
+        annotation = GenericAlias(list, (annotation,))
+    return _Taken(parameter, annotation, description)
+
+
+def _without_description(annotation: Any) -> tuple[Any, str | None]:
+    base, *metadata = get_args(annotation)
+    described: str | None = None
+    said: str | None = None
+    kept: list[Any] = []
+    for item in metadata:
+        if isinstance(item, str):
+            said = said or item
+        elif isinstance(document := getattr(item, "documentation", None), str):
+            said = said or document
+        elif isinstance(item, FieldInfo):
+            described = item.description or described
+            if not _only_describes(item):
+                kept.append(item)
+        else:
+            kept.append(item)
+    return Annotated.__class_getitem__((base, *kept)) if kept else base, described or said
+
+
+def _only_describes(info: FieldInfo) -> bool:
+    return all(
+        getattr(info, name) == getattr(_BLANK, name) for name in FieldInfo.__slots__ if not name.startswith("_") and name != "description"
+    )
+
+
+def _from_table(taken: list[_Taken]) -> Schema | None:
+    schema = Schema({}, {}, [])
+    for each in taken:
+        described = plain(each.annotation)
+        if described is None:
+            return None
+        schema.fields[each.name] = core_schema.typed_dict_field(described[0])
+        schema.properties[each.name] = described[1]
+    return schema
+
+
+def _from_pydantic(taken: list[_Taken], *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]) -> Schema:
+    try:
+        core, shown = _described(taken, module, local)
+    except Exception as error:  # noqa: BLE001  # types bring their own code for describing them
+        raise _refusal(taken, error, tool=tool, module=module, local=local) from error
+    definitions: list[CoreSchema] = []
+    if core["type"] == "definitions":
+        definitions, core = core["definitions"], core["schema"]
+    fields = cast("core_schema.TypedDictSchema", core)["fields"]
+    return Schema(fields, shown["properties"], [], core_definitions=definitions, definitions=shown.get("$defs", {}))
+
+
+def _described(taken: list[_Taken], module: str, local: Callable[[], Mapping[str, Any]]) -> tuple[CoreSchema, _Json]:
+    # A typed dict may have keys of any name, and hands its config down to dataclasses and typed dicts that have none.
+    arguments: Any = TypedDict("Arguments", {each.name: each.annotation for each in taken})  # type: ignore[misc]
+    arguments.__pydantic_config__ = _CONFIG
+    arguments.__module__ = module
+    adapter = TypeAdapter[Any](arguments)
+    if not adapter.pydantic_complete:
+        adapter.rebuild(_types_namespace=local(), raise_errors=True)
+    return adapter.core_schema, render(adapter.core_schema)
+
+
+def _refusal(
+    taken: list[_Taken], error: Exception, *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]
+) -> ToolDefinitionError:
+    for each in taken:
+        try:
+            _described([each], module, local)
+        except Exception as found:  # noqa: BLE001  # types bring their own code for describing them
+            return _refused(each, found, f"tool {tool!r}: parameter {each.name!r}")
+    return ToolDefinitionError(f"tool {tool!r}: its parameters cannot be described together: {error}; change one of their types")
+
+
+def _refused(taken: _Taken, error: Exception, owner: str) -> ToolDefinitionError:
+    match error:
+        case PydanticUndefinedAnnotation():
+            return undefined(error.name, owner=owner)
+        case PydanticSchemaGenerationError() | PydanticInvalidForJsonSchema():
+            return ToolDefinitionError(f"{owner} is a {_type_name(taken.annotation)}, which JSON cannot say; take what a model can write")
+        case _:
+            reason = str(error).split("\n\n", 1)[0].rstrip(".")
+            return ToolDefinitionError(f"{owner} cannot be described: {reason}; change its type")
+
+
+def _type_name(annotation: Any) -> str:
+    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+
+
+def _settle(taken: _Taken, schema: Schema, tool: str) -> None:
+    parameter, found = taken.parameter, schema.fields[taken.name]
+    name = found.get("validation_alias", taken.name)
+    if not isinstance(name, str):
+        raise ToolDefinitionError(f"tool {tool!r}: parameter {taken.name!r} has several aliases; give it one")
+    shown = schema.properties[name]
+    if parameter.kind is Parameter.VAR_KEYWORD:
+        schema.extra = found["schema"]
+        schema.shown_extra = shown or True
+        del schema.fields[taken.name], schema.properties[name]
+        return
+    inner = found["schema"]
+    if taken.optional:
+        if inner["type"] == "default":
+            found["schema"] = inner["schema"]
+        shown = _with_default(shown, parameter.default)
+    found["required"] = not taken.optional and inner["type"] != "default"
+    if found["required"]:
+        schema.required.append(name)
+    if taken.description is not None:
+        shown = {**shown, "description": taken.description}
+        schema.described.add(name)
+    schema.properties[name] = shown
+
+
+def _with_default(shown: _Json, default: Any) -> _Json:
+    """Show the function's default; where it is None, leave out that null may be given: leaving the argument out says the same."""
+    shown = {key: value for key, value in shown.items() if key != "default"}
+    if default is None:
+        return _without_null(shown)
+    if default is Parameter.empty or isinstance(default, Iterator):
+        return shown
+    try:
+        return {**shown, "default": from_json(to_json(default, bytes_mode="base64", inf_nan_mode="constants"), allow_inf_nan=False)}
+    except ValueError:
+        return shown
+
+
+def _without_null(shown: _Json) -> _Json:
+    null = {"type": "null"}
+    branches = [branch for branch in shown.get("anyOf", ()) if branch != null]
+    rest = {key: value for key, value in shown.items() if key != "anyOf"}
+    if len(branches) == 1:
+        return {**branches[0], **rest}
+    if branches:
+        return {**rest, "anyOf": branches}
+    if "enum" in shown:
+        return {**shown, "enum": [choice for choice in shown["enum"] if choice is not None]}
+    return shown

@@ -1,0 +1,257 @@
+"""Reads chat completions, whole or by the chunk, leniently: no provider's replies fit OpenAI's own schema, not even OpenAI's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from pydantic_core import to_json
+
+from agentloop.deltas import (
+    Delta,
+    FinishDelta,
+    PartDelta,
+    RefusalDelta,
+    ReplyDelta,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingStateDelta,
+    ToolCallDelta,
+    UsageDelta,
+)
+from agentloop.errors import BadReply
+from agentloop.messages import Citation, FinishReason, Image, Usage
+from agentloop.wire.error_bodies import error_from, is_error
+
+WIRE = "openai_chat"
+
+Json = Mapping[str, Any]
+
+_READ_FIELDS = {"id", "object", "created", "model", "choices", "usage", "error"}
+_FINISH: dict[str, FinishReason] = {
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "length": "length",
+    "max_tokens": "length",
+    "content_filter": "content_filter",
+}
+
+
+class ChatDecoder:
+    """Reads one reply."""
+
+    def __init__(self) -> None:
+        self._call_ids: list[str] = []
+        self._by_index: dict[int, int] = {}
+        self._legacy_call: int | None = None
+        self._details: dict[tuple[str, int], dict[str, Any]] = {}
+        self._thought_field = ""
+
+    def feed(self, event: Json) -> Iterator[Delta]:
+        """Read a chunk."""
+        choice = yield from self._first_choice(event)
+        if choice is not None:
+            # Perplexity's chunks carry the piece (delta) and all so far (message); only the piece is new.
+            yield from self._said(_object(choice.get("delta")), whole=False)
+            yield from self._closing(choice)
+
+    def feed_whole(self, body: Json) -> Iterator[Delta]:
+        """Read a whole completion."""
+        choice = yield from self._first_choice(body)
+        if choice is None:
+            raise BadReply("the reply holds no choices; ask again")
+        yield from self._said(_object(choice.get("message")), whole=True)
+        # A whole body is complete even where its reason is null or ''; a stream is not.
+        yield from self._closing({**choice, "finish_reason": choice.get("finish_reason") or "stop"})
+
+    def end(self) -> Iterable[Delta]:
+        """Give what the provider wants to hear again of its thinking."""
+        if self._details:
+            state = {"reasoning_details": list(self._details.values())}
+            return [ThinkingStateDelta(to_json(state).decode(), WIRE)]
+        if self._thought_field:
+            return [ThinkingStateDelta(to_json({"field": self._thought_field}).decode(), WIRE)]
+        return []
+
+    def _about(self, event: Json) -> Iterator[Delta]:
+        extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
+        if extra or event.get("id") or event.get("model"):
+            yield ReplyDelta(_string(event.get("model")), _string(event.get("id")), extra)
+        usage = _object(event.get("usage")) or _object(event.get("x_groq")).get("usage")
+        if usage:
+            yield UsageDelta(read_usage(_object(usage)))
+
+    def _first_choice(self, event: Json) -> Generator[Delta, None, Json | None]:
+        yield from self._about(event)
+        if is_error(event):
+            raise error_from(event)
+        choices = _list(event.get("choices"))
+        return _object(choices[0]) if choices else None
+
+    def _closing(self, choice: Json) -> Iterator[Delta]:
+        if choice.get("logprobs"):
+            yield ReplyDelta(extra={"logprobs": choice["logprobs"]})
+        if reason := choice.get("finish_reason"):
+            yield FinishDelta(_FINISH.get(reason, "stop"))
+
+    def _said(self, said: Json, *, whole: bool) -> Iterator[Delta]:
+        yield from self._thinking(said)
+        if refusal := said.get("refusal"):
+            yield RefusalDelta(_string(refusal))
+        yield from self._content(said.get("content"))
+        for call in _list(said.get("tool_calls")):
+            yield self._call(_object(call), whole=whole)
+        legacy = _object(said.get("function_call"))
+        if legacy.get("name") or legacy.get("arguments"):
+            yield self._function_call(legacy)
+        for annotation in _list(said.get("annotations")):
+            yield from _citation(_object(annotation))
+        for image in _list(said.get("images")):
+            yield from _image(_object(image))
+        if audio := said.get("audio"):
+            yield ReplyDelta(extra={"audio": audio})
+
+    def _thinking(self, said: Json) -> Iterator[Delta]:
+        for detail in _list(said.get("reasoning_details")):
+            self._merge_detail(_object(detail))
+        # Some send the same thought under both names; the first field seen is the one that is read.
+        for field in (self._thought_field,) if self._thought_field else ("reasoning_content", "reasoning"):
+            thought = said.get(field)
+            if thought and isinstance(thought, str):
+                self._thought_field = field
+                yield ThinkingDelta(thought)
+                return
+
+    def _merge_detail(self, detail: Json) -> None:
+        """Join the pieces of one of OpenRouter's reasoning details, told apart by type and index."""
+        key = (str(detail.get("type")), int(detail.get("index") or 0))
+        known = self._details.setdefault(key, {})
+        for name, value in detail.items():
+            if name in {"text", "summary", "data"} and isinstance(value, str):
+                known[name] = known.get(name, "") + value
+            elif value is not None or name not in known:
+                known[name] = value
+
+    def _content(self, content: object) -> Iterator[Delta]:
+        match content:
+            case None | "":
+                return
+            case str():
+                yield TextDelta(content)
+            case list():
+                for part in _list(content):
+                    yield from _content_part(part)
+            case _:
+                # Cloudflare gives the object itself where JSON was asked for.
+                yield TextDelta(json.dumps(content, ensure_ascii=False))
+
+    def _call(self, call: Json, *, whole: bool) -> ToolCallDelta:
+        call_id = _string(call.get("id"))
+        slot = self._new_slot(call_id) if whole else self._slot(call.get("index"), call_id)
+        function = _object(call.get("function"))
+        extra = {"extra_content": call["extra_content"]} if call.get("extra_content") else None
+        return ToolCallDelta(
+            index=slot,
+            name=_string(function.get("name")),
+            arguments=_arguments(function.get("arguments")),
+            provider_id=call_id,
+            extra=to_json(extra).decode() if extra else None,
+        )
+
+    def _slot(self, index: int | None, call_id: str) -> int:
+        """Tell to which call a piece belongs.
+
+        A new id on an index in use is a new call (Cerebras, Ollama); no index means the call with that id, else the last one (Mistral,
+        Gemini's compatible path).
+        """
+        if index is None:
+            if call_id in self._call_ids and call_id:
+                return self._call_ids.index(call_id)
+            return self._new_slot(call_id) if call_id or not self._call_ids else len(self._call_ids) - 1
+        slot = self._by_index.get(index)
+        if slot is None or (call_id and self._call_ids[slot] not in ("", call_id)):
+            slot = self._by_index[index] = self._new_slot(call_id)
+        elif call_id:
+            self._call_ids[slot] = call_id
+        return slot
+
+    def _new_slot(self, call_id: str) -> int:
+        self._call_ids.append(call_id)
+        return len(self._call_ids) - 1
+
+    def _function_call(self, call: Json) -> ToolCallDelta:
+        if self._legacy_call is None:
+            self._legacy_call = self._new_slot("")
+        return ToolCallDelta(self._legacy_call, name=_string(call.get("name")), arguments=_arguments(call.get("arguments")))
+
+
+def read_usage(usage: Json) -> Usage:
+    """Read the tokens; nested details are flattened into `prompt_...` and `completion_...`."""
+    prompt = _object(usage.get("prompt_tokens_details"))
+    completion = _object(usage.get("completion_tokens_details"))
+    details = {f"prompt_{name}": value for name, value in prompt.items()} | {
+        f"completion_{name}": value for name, value in completion.items()
+    }
+    return Usage(
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(prompt.get("cached_tokens")),
+        cache_write_tokens=_count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=_count(completion.get("reasoning_tokens")),
+        details={name: value for name, value in details.items() if isinstance(value, int)},
+    )
+
+
+def _count(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _string(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _arguments(arguments: object) -> str:
+    # Ollama's own format and some gateways send the object instead of its text.
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    return to_json(arguments).decode()
+
+
+def _content_part(part: object) -> Iterator[Delta]:
+    if isinstance(part, str):
+        yield TextDelta(part)
+        return
+    said = _object(part)
+    match said.get("type"):
+        case "text" | "output_text":
+            yield TextDelta(_string(said.get("text")))
+        case "thinking":
+            for thought in _list(said.get("thinking")):
+                yield ThinkingDelta(_string(_object(thought).get("text")))
+        case "refusal":
+            yield RefusalDelta(_string(said.get("refusal")))
+        case "image_url":
+            yield from _image(said)
+        case _:
+            yield ReplyDelta(extra={"content_parts": [part]})
+
+
+def _image(said: Json) -> Iterator[Delta]:
+    if url := _string(_object(said.get("image_url")).get("url")):
+        yield PartDelta(Image(url=url))
+
+
+def _citation(annotation: Json) -> Iterator[Delta]:
+    if place := _object(annotation.get("url_citation")):
+        start, end = _count(place.get("start_index")), _count(place.get("end_index"))
+        yield PartDelta(Citation(_string(place.get("url")), _string(place.get("title")), start, end))
+
+
+def _object(value: object) -> Json:
+    """Take what should be an object for one; anything else holds nothing."""
+    return cast("Json", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []

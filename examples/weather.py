@@ -1,0 +1,39 @@
+"""The first page of the gateway's documents: a model asks for the weather in Boston.
+
+Without a key it talks to a scripted gateway on this machine; with OPENAI_API_KEY (and OPENAI_BASE_URL) to a real server.
+"""
+
+import os
+from typing import Literal
+
+from agentloop import Agent, model, tool
+from agentloop.models import Model
+from agentloop.testing import Gateway, calls, says
+
+NOVEMBER_CELSIUS = {"boston": 7.4, "phoenix": 18.2, "san francisco": 14.1}
+
+
+@tool(effect="read")
+def get_current_weather(location: str, unit: Literal["celsius", "fahrenheit"] = "fahrenheit") -> str:
+    """Get the current weather in a given location
+
+    Args:
+        location: The city and state, e.g. San Francisco, CA
+        unit:
+    """  # noqa: D400, D414, D415  # the documents' words, and they have none for unit
+    celsius = NOVEMBER_CELSIUS[location.partition(",")[0].lower()]
+    return f"{celsius:.0f} °C" if unit == "celsius" else f"{celsius * 9 / 5 + 32:.0f} °F"
+
+
+def answer(asked: str | Model) -> str:
+    """Ask for the weather."""
+    agent = Agent(asked, tools=[get_current_weather])
+    return agent.run_sync("What's the weather like in Boston today?").text
+
+
+if __name__ == "__main__":
+    if os.environ.get("OPENAI_API_KEY"):
+        print(answer("openai:gpt-4o-2024-08-06"))
+    else:
+        with Gateway(calls("get_current_weather", location="Boston, MA"), lambda body: says(f"It is {body['messages'][-1]['content']}.")) as gateway:
+            print(answer(model("openai:gpt-4o-2024-08-06", base_url=gateway.base_url)))

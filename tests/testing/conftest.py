@@ -1,0 +1,47 @@
+"""The four ways to a gateway: two client libraries, over a port and in process."""
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from agentloop.testing import Gateway
+
+TRUST = ssl.create_default_context()
+
+
+@dataclass(frozen=True)
+class Way:
+    library: Any
+    over_port: bool
+
+    @asynccontextmanager
+    async def to(self, gateway: Gateway, *, timeout: float = 5.0) -> AsyncIterator[Any]:
+        """Open a client for the gateway."""
+        if not self.over_port:
+            transport = gateway.transport(self.library)
+            async with self.library.AsyncClient(transport=transport, base_url="http://gateway/v1", timeout=timeout) as client:
+                yield client
+            return
+        async with gateway, self.library.AsyncClient(base_url=gateway.base_url, timeout=timeout, trust_env=False, verify=TRUST) as client:
+            yield client
+
+
+def ways() -> list[Any]:
+    libraries: list[ModuleType] = [httpx, httpx2]
+    return [
+        pytest.param(Way(library, over_port), id=f"{library.__name__}-{'port' if over_port else 'in-process'}")
+        for library in libraries
+        for over_port in (True, False)
+    ]
+
+
+@pytest.fixture(params=ways())
+def way(request: pytest.FixtureRequest) -> Way:
+    return request.param

@@ -1,0 +1,572 @@
+"""Requests as chat completions, whole bodies compared; replies streamed and whole alike."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from agentloop.deltas import Assembly
+from agentloop.errors import BadReply, BadRequest, ConfigurationError, ModelError, StreamBroken
+from agentloop.messages import (
+    Citation,
+    File,
+    Image,
+    Message,
+    OutputSchema,
+    Reply,
+    Request,
+    Settings,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolDescription,
+    ToolResult,
+    Usage,
+    user,
+)
+from agentloop.models.reading import Reading
+from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+from agentloop.wire.openai_chat_decoder import ChatDecoder
+
+SCHEMAS = Path(os.environ.get("AGENTLOOP_OPENAPI") or Path(__file__).parents[3] / "shared" / "openapi" / "openai-requests.json")
+CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
+LOOK = ToolDescription("look", "Look.", CITY)
+
+
+def body(request: Request, quirks: ChatQuirks | None = None) -> dict[str, Any]:
+    return json.loads(OpenAIChat(quirks).encode(request, model="m").body)
+
+
+def called(*calls: ToolCall, text: str = "") -> Message:
+    return Message("assistant", (*((Text(text),) if text else ()), *calls))
+
+
+REQUESTS: dict[str, tuple[Request, dict[str, Any]]] = {
+    "a question": (
+        Request([user("Hi")]),
+        {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+    ),
+    "instructions come first": (
+        Request([user("Hi")], instructions="Be brief."),
+        {"model": "m", "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi"}]},
+    ),
+    "a tool": (
+        Request([user("Hi")], tools=(LOOK,)),
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "tools": [{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": CITY}}],
+        },
+    ),
+    "parallel calls and their results": (
+        Request(
+            [
+                user("Hi"),
+                called(ToolCall("call_0_0", "look", '{"city":"Rome"}', "x"), ToolCall("call_0_1", "look", "{}"), text="Looking."),
+                Message("tool", (ToolResult("call_0_0", "sun"), ToolResult("call_0_1", "'city': required", is_error=True))),
+            ]
+        ),
+        {
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {
+                    "role": "assistant",
+                    "content": "Looking.",
+                    "tool_calls": [
+                        {"id": "x", "type": "function", "function": {"name": "look", "arguments": '{"city":"Rome"}'}},
+                        {"id": "call_0_1", "type": "function", "function": {"name": "look", "arguments": "{}"}},
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "x", "content": "sun"},
+                {"role": "tool", "tool_call_id": "call_0_1", "content": "'city': required"},
+            ],
+        },
+    ),
+    "arguments that are no JSON object go back as an empty one": (
+        Request([user("Hi"), called(ToolCall("a", "look", '{"city":')), Message("tool", (ToolResult("a", "no JSON"),))]),
+        {
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [{"id": "a", "type": "function", "function": {"name": "look", "arguments": "{}"}}],
+                },
+                {"role": "tool", "tool_call_id": "a", "content": "no JSON"},
+            ],
+        },
+    ),
+    "a picture in a result moves into a user message behind the last result": (
+        Request(
+            [
+                user("Hi"),
+                called(ToolCall("a", "draw"), ToolCall("b", "draw")),
+                Message(
+                    "tool", (ToolResult("a", (Text("done"), Image(data=b"png")), name="draw"), ToolResult("b", "failed", is_error=True))
+                ),
+            ]
+        ),
+        {
+            "model": "m",
+            "messages": [
+                {"role": "user", "content": "Hi"},
+                {
+                    "role": "assistant",
+                    "content": None,
+                    "tool_calls": [
+                        {"id": "a", "type": "function", "function": {"name": "draw", "arguments": "{}"}},
+                        {"id": "b", "type": "function", "function": {"name": "draw", "arguments": "{}"}},
+                    ],
+                },
+                {"role": "tool", "tool_call_id": "a", "content": "done"},
+                {"role": "tool", "tool_call_id": "b", "content": "failed"},
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "From the result of draw:"},
+                        {"type": "image_url", "image_url": {"url": "data:image/png;base64,cG5n"}},
+                    ],
+                },
+            ],
+        },
+    ),
+    "pictures, sound and files from the user": (
+        Request(
+            [
+                user(
+                    "See",
+                    Image(url="https://host/a.png", detail="low"),
+                    File(data=b"mp3", media_type="audio/mpeg"),
+                    File(data=b"pdf", media_type="application/pdf", name="a.pdf"),
+                )
+            ]
+        ),
+        {
+            "model": "m",
+            "messages": [
+                {
+                    "role": "user",
+                    "content": [
+                        {"type": "text", "text": "See"},
+                        {"type": "image_url", "image_url": {"url": "https://host/a.png", "detail": "low"}},
+                        {"type": "input_audio", "input_audio": {"data": "bXAz", "format": "mp3"}},
+                        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,cGRm"}},
+                    ],
+                }
+            ],
+        },
+    ),
+    "settings": (
+        Request(
+            [user("Hi")],
+            tools=(LOOK,),
+            settings=Settings(
+                temperature=0.5,
+                top_p=0.9,
+                max_tokens=10,
+                stop=("END",),
+                seed=7,
+                effort="low",
+                tool_choice="look",
+                parallel_tool_calls=False,
+                metadata={"a": "b"},
+                extra={"verbosity": "low"},
+            ),
+            stream=True,
+        ),
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "tools": [{"type": "function", "function": {"name": "look", "description": "Look.", "parameters": CITY}}],
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "max_tokens": 10,
+            "stop": ["END"],
+            "seed": 7,
+            "reasoning_effort": "low",
+            "metadata": {"a": "b"},
+            "tool_choice": {"type": "function", "function": {"name": "look"}},
+            "parallel_tool_calls": False,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "verbosity": "low",
+        },
+    ),
+    "a form for the answer": (
+        Request([user("Hi")], output=OutputSchema("city", CITY)),
+        {
+            "model": "m",
+            "messages": [{"role": "user", "content": "Hi"}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "city", "schema": CITY, "strict": True}},
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_a_request_is_said_as_openai_says_it(case: str):
+    request, expected = REQUESTS[case]
+
+    assert body(request) == expected
+
+
+@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no OpenAPI schemas at {SCHEMAS}; set AGENTLOOP_OPENAPI")
+@pytest.mark.parametrize("case", REQUESTS)
+def test_a_request_fits_openais_own_schema(case: str):
+    document = json.loads(SCHEMAS.read_text())
+    schemas = document.get("components", {}).get("schemas", document)
+    validator = Draft202012Validator({"$ref": "#/components/schemas/CreateChatCompletionRequest", "components": {"schemas": schemas}})
+
+    faults = [error.message for error in validator.iter_errors(body(REQUESTS[case][0]))]
+
+    assert faults == []
+
+
+def test_each_quirk_of_a_provider_changes_what_it_names():
+    thought = Thinking("hm", '{"field":"reasoning_content"}', "openai_chat")
+    messages = [
+        user("Hi"),
+        Message("assistant", (thought, ToolCall("call_0_0", "look"))),
+        Message("tool", (ToolResult("call_0_0", "sun"),)),
+    ]
+    request = Request(messages, instructions="Go.", tools=(LOOK,), settings=Settings(max_tokens=5, tool_choice="required"), stream=True)
+    quirks = ChatQuirks(
+        max_tokens_field="max_completion_tokens",
+        system_role="developer",
+        required_word="any",
+        empty_content="",
+        stream_usage=False,
+        thinking_field="reasoning_content",
+        nine_character_ids=True,
+    )
+
+    said = body(request, quirks)
+
+    assert said["max_completion_tokens"] == 5
+    assert said["messages"][0]["role"] == "developer"
+    assert said["tool_choice"] == "any"
+    assert said["messages"][2]["content"] == ""
+    assert said["messages"][2]["reasoning_content"] == "hm"
+    assert "stream_options" not in said
+    call_id = said["messages"][2]["tool_calls"][0]["id"]
+    assert len(call_id) == 9
+    assert call_id.isalnum()
+    assert said["messages"][3]["tool_call_id"] == call_id
+
+
+def test_a_strict_tool_is_said_strictly_and_one_that_cannot_be_falls_back_alone():
+    free = ToolDescription("free", "", {"type": "object", "properties": {}, "additionalProperties": {"type": "integer"}}, strict=True)
+    tools = (ToolDescription("look", "", CITY, strict=True), free)
+
+    first, second = (tool["function"] for tool in body(Request([user("Hi")], tools=tools))["tools"])
+
+    assert first["strict"] is True
+    assert second["strict"] is False
+    assert second["parameters"]["additionalProperties"] == {"type": "integer"}
+
+
+def test_a_lone_surrogate_never_reaches_the_server():
+    sent = OpenAIChat().encode(Request([user("a\ud800b")]), model="m").body
+
+    assert json.loads(sent.decode("utf-8", "strict"))["messages"][0]["content"] == "a?b"
+
+
+def test_a_file_by_its_address_is_refused_before_anything_is_sent():
+    with pytest.raises(ConfigurationError, match="give its bytes"):
+        OpenAIChat().encode(Request([user(File(url="https://host/a.pdf"))]), model="m")
+
+
+def decoded(*events: dict[str, Any], whole: bool = False) -> Reply:
+    decoder, assembly = ChatDecoder(), Assembly()
+    for event in events:
+        for delta in decoder.feed_whole(event) if whole else decoder.feed(event):
+            assembly.add(delta)
+    for delta in decoder.end():
+        assembly.add(delta)
+    return assembly.reply()
+
+
+def chunk(finish: str | None = None, **delta: Any) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+def piece(index: int | None = None, call_id: str | None = None, name: str | None = None, arguments: Any = None) -> dict[str, Any]:
+    function = {"name": name, "arguments": arguments}
+    said: dict[str, Any] = {"function": {key: value for key, value in function.items() if value is not None}}
+    return said | ({"index": index} if index is not None else {}) | ({"id": call_id} if call_id is not None else {})
+
+
+CALL_STREAMS: dict[str, tuple[list[dict[str, Any]], list[tuple[str | None, str, str]]]] = {
+    "one call in pieces": (
+        [piece(0, "a", "f", ""), piece(0, arguments='{"x"'), piece(0, arguments=":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "two calls interleaved": (
+        [piece(0, "a", "f"), piece(1, "b", "g"), piece(0, arguments="{}"), piece(1, arguments='{"y":2}')],
+        [("a", "f", "{}"), ("b", "g", '{"y":2}')],
+    ),
+    "two ids on one index": (
+        [piece(0, "a", "f", "{}"), piece(0, "b", "f", '{"x":1}')],
+        [("a", "f", "{}"), ("b", "f", '{"x":1}')],
+    ),
+    "no index, ids": (
+        [piece(None, "a", "f", "{}"), piece(None, "b", "g", "{}")],
+        [("a", "f", "{}"), ("b", "g", "{}")],
+    ),
+    "no index, pieces of the last call": (
+        [piece(None, "a", "f", '{"x"'), piece(None, None, None, ":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "the index starts at 2": (
+        [piece(2, "a", "f", "{}")],
+        [("a", "f", "{}")],
+    ),
+    "id and name on each piece": (
+        [piece(0, "a", "f", '{"x"'), piece(0, "a", "f", ":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "empty id and name on later pieces": (
+        [piece(0, "a", "f", '{"x"'), piece(0, "", "", ":1}")],
+        [("a", "f", '{"x":1}')],
+    ),
+    "arguments absent, null, or the word null": (
+        [piece(0, "a", "f"), {"index": 1, "id": "b", "function": {"name": "g", "arguments": None}}, piece(2, "c", "h", "null")],
+        [("a", "f", "{}"), ("b", "g", "{}"), ("c", "h", "{}")],
+    ),
+    "arguments as an object": (
+        [piece(0, "a", "f", {"x": 1})],
+        [("a", "f", '{"x":1}')],
+    ),
+    "no id at all": (
+        [piece(0, None, "f", "{}"), piece(1, "", "g", "{}")],
+        [(None, "f", "{}"), (None, "g", "{}")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CALL_STREAMS)
+def test_streamed_calls_are_told_apart(case: str):
+    pieces, expected = CALL_STREAMS[case]
+
+    reply = decoded(*(chunk(tool_calls=[one]) for one in pieces), chunk("tool_calls"))
+
+    assert [(call.provider_id, call.name, call.arguments) for call in reply.calls] == expected
+    assert len({call.id for call in reply.calls}) == len(expected)
+
+
+def test_one_id_on_two_whole_calls_makes_two_calls_and_is_said_back_once():
+    calls = [{"id": "a", "function": {"name": "f", "arguments": "{}"}}, {"id": "a", "function": {"name": "f", "arguments": "{}"}}]
+
+    reply = decoded({"choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}, whole=True)
+
+    assert [call.provider_id for call in reply.calls] == ["a", None]
+
+
+def test_a_stream_without_a_finish_reason_is_never_a_whole_reply():
+    with pytest.raises(StreamBroken) as broken:
+        decoded(chunk(content="The answer is 4"))
+
+    assert broken.value.partial.text == "The answer is 4"
+
+
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_calls_decide_over_the_reason_stop_but_not_over_length(reason: str):
+    reply = decoded(chunk(tool_calls=[piece(0, "a", "f", "{}")]), chunk(reason))
+
+    assert reply.finish_reason == ("length" if reason == "length" else "tool_calls")
+
+
+@pytest.mark.parametrize("message", [{}, {"content": "Let me look.", "tool_calls": []}])
+def test_announced_calls_that_never_came_are_a_bad_reply(message: dict[str, Any]):
+    with pytest.raises(BadReply, match="announces tool calls"):
+        decoded({"choices": [{"message": message, "finish_reason": "tool_calls"}]}, whole=True)
+
+
+def test_a_call_that_never_gets_a_name_is_a_bad_reply():
+    with pytest.raises(BadReply, match="without a name"):
+        decoded(chunk(tool_calls=[piece(3, arguments="{}")]), chunk("tool_calls"))
+
+
+@pytest.mark.parametrize("choices", [[], None])
+def test_a_whole_reply_without_choices_is_a_bad_reply(choices: Any):
+    with pytest.raises(BadReply, match="no choices"):
+        decoded({"object": "chat.completion", "choices": choices}, whole=True)
+
+
+def test_an_error_inside_a_200_is_an_error_with_the_servers_words():
+    with pytest.raises(BadRequest, match="Token limit reached"):
+        decoded({"error": {"code": 400, "message": "Token limit reached"}}, whole=True)
+
+
+def test_the_documents_reply_shape_is_read_whole():
+    reply = decoded(
+        {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "gpt-4o-2024-08-06",
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": "Sunny [1]",
+                        "refusal": None,
+                        "annotations": [
+                            {"type": "url_citation", "url_citation": {"start_index": 6, "end_index": 9, "title": "W", "url": "https://w"}}
+                        ],
+                    },
+                    "logprobs": {"content": []},
+                    "finish_reason": "stop",
+                }
+            ],
+            "usage": {
+                "prompt_tokens": 9,
+                "completion_tokens": 3,
+                "total_tokens": 12,
+                "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 1},
+                "completion_tokens_details": {"reasoning_tokens": 2, "accepted_prediction_tokens": 5},
+            },
+            "system_fingerprint": "fp_1",
+        },
+        whole=True,
+    )
+
+    assert reply.text == "Sunny [1]"
+    assert reply.citations == (Citation("https://w", "W", 6, 9),)
+    assert (reply.usage.input_tokens, reply.usage.output_tokens) == (9, 3)
+    assert (reply.usage.cached_tokens, reply.usage.reasoning_tokens) == (4, 2)
+    assert reply.usage.details["completion_accepted_prediction_tokens"] == 5
+    assert reply.extra == {"system_fingerprint": "fp_1", "logprobs": {"content": []}}
+    assert (reply.model, reply.id) == ("gpt-4o-2024-08-06", "chatcmpl-1")
+
+
+def test_the_pieces_of_openrouters_reasoning_details_are_joined_for_the_way_back():
+    first = {"type": "reasoning.text", "text": "We ", "index": 0, "format": None}
+    second = {"type": "reasoning.text", "text": "think", "index": 0, "signature": "s"}
+
+    reply = decoded(
+        chunk(reasoning="We ", reasoning_details=[first]), chunk(reasoning="think", reasoning_details=[second]), chunk("stop", content="Hi")
+    )
+
+    said = body(Request([user("Hi"), reply.message, user("Go on")]), ChatQuirks(thinking_field="reasoning_details"))
+    assert reply.thinking == "We think"
+    details = [{"type": "reasoning.text", "text": "We think", "index": 0, "format": None, "signature": "s"}]
+    assert said["messages"][1]["reasoning_details"] == details
+
+
+def test_googles_signature_on_a_call_goes_back_to_its_place():
+    extra = {"google": {"thought_signature": "sig"}}
+
+    reply = decoded(chunk(tool_calls=[{**piece(0, "a", "f", "{}"), "extra_content": extra}]), chunk("tool_calls"))
+
+    said = body(Request([user("Hi"), reply.message, Message("tool", (ToolResult(reply.calls[0].id, "ok"),))]))
+    assert said["messages"][1]["tool_calls"][0]["extra_content"] == extra
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+CALLS = st.lists(
+    st.tuples(st.text("abc123", min_size=1, max_size=6), st.sampled_from(["f", "g"]), st.dictionaries(TEXTS, TEXTS, max_size=2)),
+    max_size=3,
+    unique_by=lambda call: call[0],
+)
+
+
+def sse(reply_text: str, thought: str, calls: list[tuple[str, str, dict[str, str]]], cuts: list[int], newline: str) -> bytes:
+    """Stream a reply as servers do, its texts cut into pieces at `cuts`."""
+
+    def pieces(text: str) -> list[str]:
+        places = sorted({0, len(text), *(cut % (len(text) + 1) for cut in cuts)})
+        return [text[start:end] for start, end in zip(places, places[1:], strict=False)]
+
+    events: list[dict[str, Any]] = [{"id": "r", "model": "m", **chunk(role="assistant", content="")}]
+    events += [chunk(reasoning_content=piece_) for piece_ in pieces(thought)]
+    events += [chunk(content=piece_) for piece_ in pieces(reply_text)]
+    for index, (call_id, name, arguments) in enumerate(calls):
+        events.append(chunk(tool_calls=[piece(index, call_id, name, "")]))
+        events += [chunk(tool_calls=[piece(index, arguments=part)]) for part in pieces(json.dumps(arguments, ensure_ascii=False))]
+    events.append(chunk("tool_calls" if calls else "stop"))
+    events.append({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2}})
+    lines = [f"data: {json.dumps(event, ensure_ascii=False)}{newline}{newline}" for event in events]
+    return f": PING{newline}{newline}{''.join(lines)}data: [DONE]{newline}{newline}".encode()
+
+
+@given(
+    text=TEXTS,
+    thought=TEXTS,
+    calls=CALLS,
+    cuts=st.lists(st.integers(0, 1000), max_size=4),
+    newline=st.sampled_from(["\n", "\r\n", "\r"]),
+    chops=st.lists(st.integers(0, 5000), max_size=12),
+)
+def test_the_same_reply_streamed_and_whole_and_chopped_anywhere_is_the_same(
+    text: str, thought: str, calls: list[tuple[str, str, dict[str, str]]], cuts: list[int], newline: str, chops: list[int]
+):
+    stream = sse(text, thought, calls, cuts, newline)
+    message = {
+        "content": text,
+        "reasoning_content": thought,
+        "tool_calls": [
+            {"id": call_id, "function": {"name": name, "arguments": json.dumps(arguments, ensure_ascii=False)}}
+            for call_id, name, arguments in calls
+        ],
+    }
+    whole = {
+        "id": "r",
+        "model": "m",
+        "choices": [{"message": message, "finish_reason": "tool_calls" if calls else "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    }
+    places = sorted({0, len(stream), *(chop % (len(stream) + 1) for chop in chops)})
+
+    from_stream = read_all([stream[start:end] for start, end in zip(places, places[1:], strict=False)], "text/event-stream")
+    from_whole = read_all([json.dumps(whole).encode()], "application/json")
+
+    assert from_stream == from_whole
+    assert from_stream.usage == Usage(3, 2)
+
+
+def read_all(chunks: list[bytes], content_type: str) -> Reply:
+    assembly, reading = Assembly(), Reading(ChatDecoder(), content_type=content_type)
+    for part in chunks:
+        for delta in reading.feed(part):
+            assembly.add(delta)
+    for delta in reading.end():
+        assembly.add(delta)
+    return assembly.reply()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | TEXTS, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(TEXTS, inner, max_size=2)
+)
+
+
+@given(
+    field=st.sampled_from(["choices", "usage", "id", "model", "error"]),
+    inner=st.sampled_from(["", "delta", "message", "tool_calls"]),
+    value=JSON,
+)
+def test_a_reply_of_any_shape_ends_in_a_reply_or_a_model_error(field: str, inner: str, value: Any):
+    event: dict[str, Any] = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    if inner == "tool_calls":
+        event["choices"][0]["message"]["tool_calls"] = value
+    elif inner:
+        event["choices"][0][inner] = value
+    else:
+        event[field] = value
+
+    try:
+        reply = read_all([json.dumps(event).encode()], "application/json")
+    except ModelError as error:
+        assert str(error)
+    else:
+        assert isinstance(reply.text, str)
