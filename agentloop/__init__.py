@@ -15,7 +15,7 @@ Decorate functions, give them to an agent, run it:
 `Agent` is the front door (`agent.py`); `loop.py` is where reading begins. `agentloop.testing` helps to test your own agents and tools.
 """
 
-from agentloop import events, plugins
+from agentloop import events
 from agentloop.agent import Agent, Result
 from agentloop.errors import AgentLoopError, LimitReached, ModelError, ToolDefinitionError
 from agentloop.limits import Limits
@@ -49,7 +49,6 @@ __all__ = [
     "Transcript",
     "events",
     "model",
-    "plugins",
     "tool",
     "user",
 ]

@@ -129,7 +129,7 @@ class Agent(Generic[Out]):
         self.limits = limits or Limits()
         self._tools = collect(tools)
         self._descriptions = tuple(tool.description for tool in self._tools.values())
-        self._output: Output[Any] | None = None if output in (None, str) else Output(cast("type[Any]", output))
+        self._output: Output[Any] | None = None if output in (None, str) else Output(output)
 
     def __repr__(self) -> str:
         return f"<Agent {self.name!r}: {self.model.name}, tools: {', '.join(self._tools) or 'none'}>"
@@ -184,26 +184,26 @@ class Agent(Generic[Out]):
         return await self._advance(transcript.copy(), deps=deps)
 
     async def _advance(self, transcript: Transcript, *, deps: Any, emit: Emit = unheard, room: Room | None = None) -> Result[Out]:
-        run = self._run(transcript, deps, room)
+        run = self._run(transcript, deps=deps, emit=emit, room=room)
         emit(RunStarted(transcript.run_id))
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
-                await advance(run, emit)
+                await advance(run)
         except TimeoutError as error:
             if not deadline.expired():
                 raise
             late = run.budget.out_of_time()
-            _conclude(late, run, emit)
+            _conclude(late, run)
             raise late from error
         except AgentLoopError as error:
-            _conclude(error, run, emit)
+            _conclude(error, run)
             raise
         result: Result[Out] = _result(run, done=True)
         emit(RunEnded("paused" if result.paused else "done"))
         return result
 
-    def _run(self, transcript: Transcript, deps: Any, room: Room | None) -> Run:
+    def _run(self, transcript: Transcript, *, deps: Any, emit: Emit, room: Room | None) -> Run:
         run = Run(
             model=self.model,
             tools=self._tools,
@@ -214,6 +214,7 @@ class Agent(Generic[Out]):
             settings=self.settings,
             output=self._output,
             deps=deps,
+            emit=emit,
             stream=room is not None,
         )
         if room is not None:
@@ -233,9 +234,9 @@ def _begin(prompt: Prompt, before: Transcript | None) -> Transcript:
     return transcript
 
 
-def _conclude(error: AgentLoopError, run: Run, emit: Emit) -> None:
+def _conclude(error: AgentLoopError, run: Run) -> None:
     error.result = _result(run, done=False)
-    emit(RunEnded("failed"))
+    run.emit(RunEnded("failed"))
 
 
 def _result(run: Run, *, done: bool) -> Result[Any]:

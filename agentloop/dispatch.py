@@ -17,7 +17,7 @@ from agentloop.tools.context import Context
 from agentloop.tools.gates import gate
 
 
-async def dispatch(calls: Sequence[ToolCall], run: Run, emit: Emit) -> None:
+async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
     """Answer the calls side by side, writing each result down as it comes.
 
     Raises:
@@ -30,18 +30,18 @@ async def dispatch(calls: Sequence[ToolCall], run: Run, emit: Emit) -> None:
         run.transcript.add_result(ToolResult(call.id, words, is_error=True, name=call.name))
     async with asyncio.TaskGroup() as group:
         for call in calls[:most]:
-            group.create_task(_answer(call, run, emit))
+            group.create_task(_answer(call, run))
 
 
-async def _answer(call: ToolCall, run: Run, emit: Emit) -> None:
-    emit(CallStarted(call))
+async def _answer(call: ToolCall, run: Run) -> None:
+    run.emit(CallStarted(call))
     started = monotonic()
-    result = await _result(call, run, emit)
+    result = await _result(call, run)
     run.transcript.add_result(result)
-    emit(CallEnded(call, result, monotonic() - started))
+    run.emit(CallEnded(call, result, monotonic() - started))
 
 
-async def _result(call: ToolCall, run: Run, emit: Emit) -> ToolResult:
+async def _result(call: ToolCall, run: Run) -> ToolResult:
     decision = run.transcript.decisions.get(call.id)
     if decision and decision.word == "denied":
         words = f"The user denied this call{f': {decision.reason}' if decision.reason else '.'}"
@@ -49,12 +49,12 @@ async def _result(call: ToolCall, run: Run, emit: Emit) -> ToolResult:
     tool = run.tools.get(call.name)
     if tool is None:
         return ToolResult(call.id, describe_unknown(call.name, run.tools), is_error=True, name=call.name)
-    context = _context(call, run, emit)
+    context = _context(call, run)
     async with gate(tool, call.arguments):
         return await tool.call(call, context)
 
 
-def _context(call: ToolCall, run: Run, emit: Emit) -> Context[Any]:
+def _context(call: ToolCall, run: Run) -> Context[Any]:
     run_id = run.transcript.run_id
     parts = f"{run_id}\n{call.id}\n{call.name}\n{call.arguments}"
     return Context(
@@ -63,7 +63,7 @@ def _context(call: ToolCall, run: Run, emit: Emit) -> Context[Any]:
         step=run.transcript.replies - 1,
         call=call,
         idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
-        progress=_progress(call, emit),
+        progress=_progress(call, run.emit),
     )
 
 

@@ -7,29 +7,29 @@ from dataclasses import replace
 from agentloop.deltas import Delta, PartDelta, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta
 from agentloop.dispatch import dispatch
 from agentloop.errors import ContentFiltered, LengthLimit, ModelRefused
-from agentloop.events import Emit, Paused, Replied, Retrying, StepStarted
+from agentloop.events import Paused, Replied, Retrying, StepStarted
 from agentloop.messages import Reply, Request, Settings
 from agentloop.run import Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
 
 
-async def advance(run: Run, emit: Emit) -> None:
+async def advance(run: Run) -> None:
     """Move the run forward until it is done or must wait for a person."""
     while True:
         match run.transcript.next_move(run.waits):
             case Ask():
-                await ask(run, emit)
+                await ask(run)
             case Dispatch(calls):
-                await dispatch(calls, run, emit)
+                await dispatch(calls, run)
             case Wait(calls):
-                emit(Paused(calls))
+                run.emit(Paused(calls))
                 return
             case Done():
                 if run.accept():
                     return
 
 
-async def ask(run: Run, emit: Emit) -> None:
+async def ask(run: Run) -> None:
     """Ask the model for the next reply and write it down.
 
     Raises:
@@ -38,12 +38,12 @@ async def ask(run: Run, emit: Emit) -> None:
     """
     run.budget.take_step()
     request = _request(run)
-    emit(StepStarted(request.step))
+    run.emit(StepStarted(request.step))
 
     async def hear(delta: Delta | Retrying) -> None:
         match delta:
             case TextDelta() | ThinkingDelta() | ToolCallDelta() | RefusalDelta() | PartDelta() | Retrying():
-                emit(delta)
+                run.emit(delta)
                 await run.room()
             case _:
                 pass
@@ -51,7 +51,7 @@ async def ask(run: Run, emit: Emit) -> None:
     reply = await run.model.ask(request, hear)
     run.budget.usage += reply.usage
     _must_be_whole(reply)
-    emit(Replied(run.transcript.add_reply(reply)))
+    run.emit(Replied(run.transcript.add_reply(reply)))
 
 
 def _request(run: Run) -> Request:

@@ -6,15 +6,13 @@ import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import ConfigDict, Field
+from typing import Any, Literal
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
-_BASE64: ConfigDict = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+_BASE64 = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ class ToolCall:
     kind: Literal["tool_call"] = "tool_call"
 
 
-ResultPart = Annotated[Text | Image | File, Field(discriminator="kind")]
+ResultPart = Text | Image | File
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +145,7 @@ class ToolResult:
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content if isinstance(part, Text))
 
 
-Part = Annotated[
-    Text | Thinking | Refusal | Citation | Image | File | Opaque | ToolCall | ToolResult,
-    Field(discriminator="kind"),
-]
+Part = Text | Thinking | Refusal | Citation | Image | File | Opaque | ToolCall | ToolResult
 UserPart = Text | Image | File
 
 

@@ -6,10 +6,12 @@ import re
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+import pydantic
+from pydantic_core import ValidationError
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import OutputSchema
+from agentloop.tools.dialects import drop_strict_nulls
 
 Out = TypeVar("Out")
 
@@ -35,10 +37,11 @@ class Output(Generic[Out]):
         """
         self._kind = kind
         try:
-            self._adapter: TypeAdapter[Out] = TypeAdapter(kind)
+            self._adapter: pydantic.TypeAdapter[Out] = pydantic.TypeAdapter(kind)
             self._plain = self._adapter.json_schema()
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise ConfigurationError(f"output={kind!r} cannot be described as JSON; give a type that pydantic knows") from error
+        except (pydantic.PydanticSchemaGenerationError, pydantic.PydanticUserError) as error:
+            why = str(error).partition("\n")[0].rstrip(".")
+            raise ConfigurationError(f"output={kind!r} cannot be described as JSON: {why}; give a type that pydantic knows") from error
         self._name = re.sub(r"\W+", "_", getattr(kind, "__name__", "answer"))[:64].strip("_") or "answer"
 
     @cached_property
@@ -52,7 +55,7 @@ class Output(Generic[Out]):
         Raises:
             Mismatch: It does not take the form.
         """
-        text = _without_fence(text)
+        text = drop_strict_nulls(self.schema.schema, _without_fence(text))
         try:
             if not self._wraps:
                 return self._adapter.validate_json(text)
@@ -69,8 +72,8 @@ class Output(Generic[Out]):
         return self._plain.get("type") != "object"
 
     @cached_property
-    def _wrapped_adapter(self) -> TypeAdapter[dict[str, Out]]:
-        return TypeAdapter(dict[str, self._kind])  # type: ignore[name-defined]  # a type that is only known here
+    def _wrapped_adapter(self) -> pydantic.TypeAdapter[dict[str, Out]]:
+        return pydantic.TypeAdapter(dict[str, self._kind])  # type: ignore[name-defined]  # a type that is only known here
 
     def _wrapped_schema(self) -> dict[str, Any]:
         inner = dict(self._plain)

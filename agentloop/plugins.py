@@ -124,18 +124,21 @@ def _offered(distribution: metadata.Distribution) -> list[Plugin]:
     except (OSError, ValueError) as error:
         name, version = _identity(distribution)
         return [Plugin(name=name, group="", distribution=name, version=version, value="", cause=f"entry_points.txt: {error}")]
-    if "agentloop." not in text:
+    entries = list(_entries(text))
+    if not entries:
         return []
     name, version = _identity(distribution)
     return [
         Plugin(name=entry, group=group, distribution=name, version=version, value=value, cause=_fault(value))
-        for group, entry, value in _entries(text)
+        for group, entry, value in entries
     ]
 
 
 def _identity(distribution: metadata.Distribution) -> tuple[str, str]:
     try:
-        about = {key: distribution.metadata[key] for key in ("Name", "Version") if key in distribution.metadata}
+        # Each look at this property reads and parses the file anew.
+        written = distribution.metadata
+        about = {key: written[key] for key in ("Name", "Version") if key in written}
     except (OSError, ValueError, TypeError):
         about = {}
     return about.get("Name", "a package without a name"), about.get("Version", "without a version")

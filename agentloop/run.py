@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentloop.errors import OutputInvalid
+from agentloop.events import Emit, unheard
 from agentloop.limits import Budget
 from agentloop.messages import Settings, ToolCall, ToolDescription, user
 from agentloop.models import Model
@@ -34,6 +35,8 @@ class Run:
     settings: Settings = field(default_factory=Settings)
     output: Output[Any] | None = None
     deps: Any = None
+    emit: Emit = unheard
+    """Tells an event to whoever watches; it never waits."""
     stream: bool = False
     """Whether somebody wants the deltas."""
     room: Callable[[], Awaitable[None]] = _at_once

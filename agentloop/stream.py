@@ -46,6 +46,8 @@ class Stream(Generic[Outcome]):
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         await self.aclose()
+        # asyncio closes a generator that a `break` has dropped in a task of its own, which ends in this turn of the loop.
+        await asyncio.sleep(0)
 
     async def __aiter__(self) -> AsyncGenerator[Event]:
         """Read the events; the error of a run that fails is raised after its last event."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+import pydantic
+from pydantic_core import ValidationError
 
 from agentloop.errors import BadTranscript
 from agentloop.messages import Message, Part, Reply, ToolCall, ToolResult
@@ -224,5 +225,5 @@ class Transcript:
 
 
 @cache
-def _stored() -> TypeAdapter[_Stored]:
-    return TypeAdapter(_Stored)
+def _stored() -> pydantic.TypeAdapter[_Stored]:
+    return pydantic.TypeAdapter(_Stored)

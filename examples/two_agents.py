@@ -1,6 +1,7 @@
-"""Two agents in one plain async function: one gathers facts with tools, one writes them up as a typed answer."""
+"""Two agents in one plain async function: one gathers facts with a tool, one writes them up as a typed answer."""
 
 import asyncio
+import re
 from dataclasses import dataclass
 
 from agentloop import Agent, tool
@@ -17,25 +18,23 @@ def people_of(country: str) -> int:
 
 @dataclass
 class Comparison:
-    """Which of two countries has more people, and how many more."""
-
     larger: str
     difference: int
 
 
-async def main() -> None:
-    """Gather, then compare."""
-    research = Scripted(
-        calls("people_of", country="Iceland") & calls("people_of", country="Malta"),
-        lambda request: says(f"Iceland has {request.results[0].text} people, Malta {request.results[1].text}."),
-    )
-    writing = Scripted(lambda request: says(f'{{"larger": "Malta", "difference": {574_000 - 402_000}}}'))
+def comparing(request):
+    """Stand in for a model that reads two numbers."""
+    (few, _), (many, country) = sorted((int(count), name) for count, name in re.findall(r"(\d+) in (\w+)", request.text))
+    return says(f'{{"larger": "{country}", "difference": {many - few}}}')
 
-    facts = await Agent(research, tools=[people_of], name="researcher").run("How many people live in Iceland and in Malta?")
-    result = await Agent(writing, output=Comparison, name="writer").run(f"Compare them. {facts.text}")
 
+async def main():
+    asking = calls("people_of", country="Iceland") & calls("people_of", country="Malta")
+    reporting = lambda request: says("{} in Iceland, {} in Malta".format(*(result.text for result in request.results)))
+
+    facts = await Agent(Scripted(asking, reporting), tools=[people_of]).run("How many people live in Iceland and in Malta?")
+    result = await Agent(Scripted(comparing), output=Comparison).run(f"Compare them: {facts.text}")
     print(f"{result.output.larger} has {result.output.difference:,} people more.")
 
 
-if __name__ == "__main__":
-    asyncio.run(main())
+asyncio.run(main())

@@ -25,15 +25,14 @@ def get_current_weather(location: str, unit: Literal["celsius", "fahrenheit"] = 
     return f"{celsius:.0f} °C" if unit == "celsius" else f"{celsius * 9 / 5 + 32:.0f} °F"
 
 
-def answer(asked: str | Model) -> str:
-    """Ask for the weather."""
+def ask(asked: str | Model) -> None:
     agent = Agent(asked, tools=[get_current_weather])
-    return agent.run_sync("What's the weather like in Boston today?").text
+    print(agent.run_sync("What's the weather like in Boston today?").text)
 
 
-if __name__ == "__main__":
-    if os.environ.get("OPENAI_API_KEY"):
-        print(answer("openai:gpt-4o-2024-08-06"))
-    else:
-        with Gateway(calls("get_current_weather", location="Boston, MA"), lambda body: says(f"It is {body['messages'][-1]['content']}.")) as gateway:
-            print(answer(model("openai:gpt-4o-2024-08-06", base_url=gateway.base_url)))
+if os.environ.get("OPENAI_API_KEY"):
+    ask("openai:gpt-4o-2024-08-06")
+else:
+    script = calls("get_current_weather", location="Boston, MA"), lambda body: says(f"It is {body['messages'][-1]['content']}.")
+    with Gateway(*script) as gateway:
+        ask(model("openai:gpt-4o-2024-08-06", base_url=gateway.base_url))

@@ -31,6 +31,7 @@ POSITIONAL_PARAMETERS = 2
 
 ROOMS_WITHOUT_A_NAME = {"base", "common", "contrib", "core", "helpers", "misc", "run_internal", "utils"}
 EMPTY_VERBS = re.compile(r"_?(get|set|do|handle|process)_")
+FOREIGN_NAMES = {"handle_async_request"}  # what httpx calls it in a transport
 JOB_TITLES = re.compile(r"_?(Abstract|Base)[A-Z]\w*|\w*[a-z](Base|Callback|Handler|Helper|Impl|Manager|Utils?)")
 HEAVY = {"click", "dbos", "jsonschema", "mcp", "numpy", "opentelemetry", "pytest", "rich", "starlette"}
 FOR_SOME = {"agentloop.cli", "agentloop.testing"}
@@ -66,7 +67,7 @@ def words_we_do_not_use(source: str) -> list[str]:
     classes = (node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
     return [
         *(name for name in classes if JOB_TITLES.fullmatch(name)),
-        *(function.name for function in functions(tree) if EMPTY_VERBS.match(function.name)),
+        *(function.name for function in functions(tree) if EMPTY_VERBS.match(function.name) and function.name not in FOREIGN_NAMES),
     ]
 
 
@@ -162,8 +163,11 @@ def test_what_is_imported_is_declared(graph: grimp.ImportGraph):
 
 
 def test_importing_agentloop_brings_nothing_heavy_along():
-    brought = modules_after("import agentloop")
+    # httpx has a command line of its own, and imports click and rich with it where they are installed.
+    of_httpx = modules_after("import httpx")
+
+    brought = modules_after("import agentloop") - of_httpx
 
     assert brought & (HEAVY | FOR_SOME) == set()
     assert "agentloop" in brought
-    assert "pytest" in modules_after("import agentloop, pytest")
+    assert "pytest" in modules_after("import agentloop, pytest") - of_httpx

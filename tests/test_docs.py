@@ -25,7 +25,7 @@ import click
 import pytest
 
 from agentloop import testing
-from agentloop.cli import main
+from agentloop.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
@@ -86,8 +86,8 @@ def complaint(words: list[str]) -> str:
     """Say what is wrong with a command, or nothing."""
     name, *rest = words
     if name == "agentloop":
-        return cli_complaint(main, rest)
-    files = [word for word in words if re.fullmatch(r"[.\w-]+/[\w./-]+", word) and "://" not in word]
+        return cli_complaint(app, rest)
+    files = [word for word in words if re.fullmatch(r"[.\w-]+/[\w./-]+", word) and not word.startswith(".venv/")]
     missing = [file for file in files if not (ROOT / file).exists()]
     return f"there is no {missing[0]}" if missing else ""
 
@@ -125,7 +125,7 @@ def test_the_python_of_a_page_runs(
 ):
     python = [block for block in blocks(path.read_text()) if block.language == "python"]
     with testing.Gateway(*(turn for block in python for turn in block.turns)) as gateway:
-        monkeypatch.setenv("OPENAI_API_KEY", "a key for a page")
+        monkeypatch.setenv("OPENAI_API_KEY", "page-key")
         monkeypatch.setenv("OPENAI_BASE_URL", gateway.base_url)
 
         for block in python:

@@ -16,6 +16,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if missing:
         sys.stderr.write(f"agentloop: the command line needs {' and '.join(missing)}; pip install 'agentloop-core[cli]'\n")
         sys.exit(2)
-    from agentloop.cli.app import app  # noqa: PLC0415 - click is an extra
-
-    app.main(arguments, prog_name="agentloop")
+    try:
+        from agentloop.cli.app import app  # noqa: PLC0415 - click is an extra
+    except KeyboardInterrupt:
+        sys.exit(130)
+    app(arguments, prog_name="agentloop")

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import click
 
-from agentloop.cli.demo import demo
 from agentloop.cli.exits import Commands, ExitCode
 from agentloop.cli.listing import list_plugins, list_tools
 from agentloop.cli.run import Form, Wish, run
-
-_Command = Callable[..., Any]
 
 _targets = click.option(
     "-T",
@@ -27,7 +22,7 @@ _targets = click.option(
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(message="%(version)s", version=None, package_name="agentloop-core")
+@click.version_option(package_name="agentloop-core")
 def app() -> None:
     """Run agents and their tools."""
 
@@ -35,6 +30,9 @@ def app() -> None:
 @app.command("demo")
 def _demo() -> ExitCode:
     """Watch a real agent call real tools; needs no key and no network."""
+    # The scripted gateway takes time to import, which no other command should spend.
+    from agentloop.cli.demo import demo  # noqa: PLC0415 - the reason is above
+
     return demo()
 
 

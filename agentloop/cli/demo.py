@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import getsource
-from typing import Any, TextIO
+from typing import Any
 
 from agentloop.cli import demo_script
 from agentloop.cli.display import display_on, is_terminal
 from agentloop.cli.exits import ExitCode
+from agentloop.cli.page import page_on
 from agentloop.events import CallEnded, CallStarted, Event
 from agentloop.models.providers import model
 from agentloop.testing import Gateway, Turn, calls, says
@@ -37,18 +38,18 @@ _SECONDS_A_CALL = 0.3
 def demo() -> ExitCode:
     """Show the script, run it, and say where to go from here."""
     pretty = is_terminal(sys.stdout)
-    page: _Page = _page(sys.stdout, pretty=pretty)
+    page = page_on(sys.stdout)
     page.heading("agentloop demo", "a real agent and real tools; only the model is scripted, and it is asked over HTTP on this machine")
     page.code(getsource(demo_script))
-    page.heading("What it does", "")
+    page.heading("What it does")
     page.line(f"› {QUESTION}")
-    page.line("")
+    page.line()
     trip = _run(pretty=pretty)
-    page.line("")
+    page.line()
     page.value(trip)
-    page.heading("Go on", "")
-    for why, what in _NEXT:
-        page.step(why, what)
+    page.heading("Go on")
+    for why, command in _NEXT:
+        page.step(command, why=why)
     return ExitCode.DONE
 
 
@@ -116,38 +117,3 @@ def _made(body: Any) -> Iterator[_Made]:
     for message in body["messages"]:
         for call in message.get("tool_calls", ()):
             yield _Made(call["function"]["name"], json.loads(call["function"]["arguments"]), results[call["id"]])
-
-
-class _Page:
-    """Plain text, for files and pipes."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-
-    def heading(self, title: str, words: str) -> None:
-        """Begin a part of the page."""
-        self.line(f"\n## {title}{': ' if words else ''}{words}\n")
-
-    def line(self, words: str) -> None:
-        """Write a line."""
-        self._out.write(f"{words}\n")
-        self._out.flush()
-
-    def code(self, source: str) -> None:
-        """Write a program."""
-        self.line(source)
-
-    def value(self, value: object) -> None:
-        """Write the answer."""
-        self.line(repr(value))
-
-    def step(self, why: str, what: str) -> None:
-        """Write what to do next, and why."""
-        self.line(f"# {why}\n{what}\n")
-
-
-def _page(out: TextIO, *, pretty: bool) -> _Page:
-    if not pretty:
-        return _Page(out)
-    from agentloop.cli.demo_page import PrettyPage
-    return PrettyPage(out)

@@ -10,8 +10,13 @@ from agentloop import Agent, tool
 from agentloop.events import Event
 from agentloop.models import Model
 
+Show = Callable[[Event], Awaitable[None]]
 City = Literal["Berlin", "Lisbon", "Oslo"]
-PLACES = {"Berlin": (52.52, 13.41), "Lisbon": (38.72, -9.14), "Oslo": (59.91, 10.75)}
+PLACES = {
+    "Berlin": (52.52, 13.41),
+    "Lisbon": (38.72, -9.14),
+    "Oslo": (59.91, 10.75),
+}
 
 
 @dataclass
@@ -26,22 +31,24 @@ class Trip:
 @tool(effect="read")
 def distance(start: City, end: City) -> int:
     """Measure the way between two cities, in kilometres."""
-    (lat1, lon1), (lat2, lon2) = [map(radians, PLACES[city]) for city in (start, end)]
-    return round(6371 * acos(sin(lat1) * sin(lat2) + cos(lat1) * cos(lat2) * cos(lon1 - lon2)))
+    (lat1, lon1), (lat2, lon2) = [map(radians, PLACES[c]) for c in (start, end)]
+    cosine = sin(lat1) * sin(lat2) + cos(lat1) * cos(lat2) * cos(lon1 - lon2)
+    return round(6371 * acos(min(1, cosine)))
 
 
 @tool(effect="read")
 def daylight(city: City, day: date) -> float:
     """Tell how many hours the sun is up."""
-    latitude = radians(PLACES[city][0])
+    lat = radians(PLACES[city][0])
     tilt = radians(-23.44) * cos(2 * pi * (day.timetuple().tm_yday + 10) / 365)
-    return round(24 / pi * acos((sin(radians(-0.83)) - sin(latitude) * sin(tilt)) / (cos(latitude) * cos(tilt))), 1)
+    dawn = (sin(radians(-0.83)) - sin(lat) * sin(tilt)) / (cos(lat) * cos(tilt))
+    return round(24 / pi * acos(max(-1, min(1, dawn))), 1)
 
 
 TOOLS = [distance, daylight]
 
 
-async def plan(question: str, *, model: Model, show: Callable[[Event], Awaitable[None]]) -> Trip:
+async def plan(question: str, *, model: Model, show: Show) -> Trip:
     """Ask, and show what happens on the way."""
     agent = Agent(model, tools=TOOLS, output=Trip)
     async with agent.stream(question) as stream:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
@@ -103,8 +105,9 @@ class Display:
                     self._notes.end(calls[result.call_id], result)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Leave the terminal as it was, at the beginning of a line."""
         self._notes.rest()
+        self._words.end("", is_answer=False)
 
     def _reply(self, message: Message, thinking: str) -> None:
         self._notes.rest()
@@ -191,12 +194,25 @@ class PlainNotes:
         self._out.flush()
 
 
+class ToolPrints(io.StringIO):
+    """What tools print: shown on stderr, since it is no part of the answer, and escaped, since it may be a stranger's."""
+
+    def write(self, text: str, /) -> int:
+        """Show the text."""
+        sys.stderr.write(printable(text, keep="\n\t"))
+        return len(text)
+
+    def flush(self) -> None:
+        """Show all of it now."""
+        sys.stderr.flush()
+
+
 def outcome(result: ToolResult, *, seconds: float | None, verbose: bool) -> str:
     """Say in a few words what a call came to: `0.4 s 1.2 kB`, or what went wrong."""
     if result.is_error:
         return one_line(result.text, _ERROR_LENGTH)
     figures = f"{duration(seconds)} {size(result)}" if seconds is not None else size(result)
-    return f"{figures}  → {one_line(result.text, _RESULT_LENGTH)}" if verbose else figures
+    return f"{figures} → {one_line(result.text, _RESULT_LENGTH)}" if verbose else figures
 
 
 def is_terminal(stream: TextIO) -> bool:

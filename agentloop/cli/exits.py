@@ -56,6 +56,10 @@ class Commands(click.Group):
         except BrokenPipeError:
             code = ExitCode.READER_GONE
             _stop_writing()
+        except OSError as error:
+            code = ExitCode.FAILED
+            say(str(error))
+            _stop_writing()
         ctx.exit(code or ExitCode.DONE)
 
 
@@ -92,5 +96,5 @@ def _stop_writing() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

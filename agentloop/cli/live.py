@@ -32,7 +32,9 @@ class _Line:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Text]:
         if self.result is None:
-            yield self._fitted(Text("● ", "yellow"), Text(f"  {duration(monotonic() - self.started)}  {self.said}", "dim"), options.max_width)
+            waited = monotonic() - self.started
+            words = (duration(waited) if waited >= 1 else "", self.said)
+            yield self._fitted(Text("● ", "yellow"), Text("".join(f"  {word}" for word in words if word), "dim"), options.max_width)
         elif self.result.is_error:
             yield self._fitted(Text("✗ ", "bold red"), Text(), options.max_width)
             message = Text(outcome(self.result, seconds=None, verbose=False), "red")
@@ -72,6 +74,8 @@ class LiveNotes:
         if self._live is not None:
             self._live.stop()
             self._live = None
+        if self._lines:
+            self._console.print()
         self._lines = {}
 
     def start(self, call: ToolCall) -> None:
@@ -88,14 +92,12 @@ class LiveNotes:
             self._lines[call.id].said = words
 
     def end(self, call: ToolCall, result: ToolResult, *, seconds: float | None = None) -> None:
-        """Complete the call's line; the block is done when all are."""
-        line = self._lines.setdefault(call.id, _Line(call_line(call), self._verbose))
-        line.result = result
+        """Complete the call's line."""
+        if call.id not in self._lines:
+            self.start(call)
+        line = self._lines[call.id]
         line.seconds = seconds
-        if all(line.result for line in self._lines.values()):
-            if self._live is None:
-                self._console.print(line)
-            self.rest()
+        line.result = result
 
     def write(self, line: str) -> None:
         """Write a line above the block."""
@@ -103,12 +105,13 @@ class LiveNotes:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[_Line | Spinner]:
         if self._lines:
-            yield from self._lines.values()
+            # Drawn in a thread of its own, while calls are added.
+            yield from tuple(self._lines.values())
         else:
             yield self._spinner
 
     def _open(self, *, transient: bool) -> None:
         self._spinner = Spinner("dots", Text(self._model, "dim"), style="cyan")
-        # What tools print appears above the block.
-        self._live = Live(self, console=self._console, refresh_per_second=_REFRESHES, transient=transient)
+        # What goes to stderr meanwhile appears above the block.
+        self._live = Live(self, console=self._console, refresh_per_second=_REFRESHES, transient=transient, redirect_stdout=False)
         self._live.start(refresh=True)

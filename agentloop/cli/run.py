@@ -13,7 +13,7 @@ from pydantic_core import from_json
 
 from agentloop.agent import Agent, Result
 from agentloop.cli.approval import NobodyToAsk, decide
-from agentloop.cli.display import Display, display_on
+from agentloop.cli.display import Display, ToolPrints, display_on
 from agentloop.cli.escape import as_json, call_line
 from agentloop.cli.exits import ExitCode, say
 from agentloop.cli.targets import model_at, tools_named
@@ -53,8 +53,7 @@ def run(wish: Wish) -> ExitCode:
     agent = Agent(model, tools=tools.values(), instructions=wish.instructions, limits=limits)
     out = sys.stdout
     display = display_on(answer=out if wish.form == "text" else None, notes=sys.stderr, model=model.name, verbose=wish.verbose)
-    # What tools print is no part of the answer.
-    with contextlib.redirect_stdout(sys.stderr), contextlib.closing(display):
+    with contextlib.redirect_stdout(ToolPrints()), contextlib.closing(display):
         try:
             result, code = _Conversation(agent, tools, wish, display=display, out=out).hold()
         except AgentLoopError as error:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr
+import pydantic
 from pydantic_core import from_json
 
 from agentloop.deltas import Assembly, Delta
@@ -18,6 +18,7 @@ from agentloop.errors import (
     EmptyReply,
     ModelConnectError,
     ModelError,
+    ModelHTTPError,
     ModelTimeout,
     StreamBroken,
 )
@@ -55,7 +56,7 @@ class HTTPModel:
         model: str,
         wire: Wire,
         base_url: str,
-        key: Callable[[], SecretStr | None],
+        key: Callable[[], pydantic.SecretStr | None],
         client: Client | None = None,
         timeouts: Timeouts | None = None,
         retries: Retries | None = None,
@@ -114,7 +115,13 @@ class HTTPModel:
             raise
 
     async def _attempt(
-        self, client: Client, outgoing: Outgoing, request: Request, *, key: SecretStr | None, tell: Callable[[Delta], Awaitable[None]]
+        self,
+        client: Client,
+        outgoing: Outgoing,
+        request: Request,
+        *,
+        key: pydantic.SecretStr | None,
+        tell: Callable[[Delta], Awaitable[None]],
     ) -> Reply:
         assembly = Assembly(request.step)
         try:
@@ -125,18 +132,16 @@ class HTTPModel:
                 finally:
                     await response.aclose()
             reply = assembly.reply()
-        except TimeoutError as error:
-            raise ModelTimeout(f"no whole answer in {self._timeouts.attempt:g} s", partial=assembly.partial()) from error
-        except ModelError as error:
-            error.partial = error.partial or assembly.partial()
-            raise
         except Exception as error:
-            raise self._translated(error, library_of(client), assembly) from error
+            failure = self._failure(error, library_of(client), assembly)
+            if failure is error:
+                raise
+            raise failure from error
         if not reply.parts:
             raise EmptyReply("the reply says nothing and calls nothing; ask again", partial=reply)
         return reply
 
-    async def _send(self, client: Client, outgoing: Outgoing, key: SecretStr | None) -> Any:
+    async def _send(self, client: Client, outgoing: Outgoing, key: pydantic.SecretStr | None) -> Any:
         headers = {
             "content-type": "application/json",
             # What is not compressed cannot grow beyond what was counted.
@@ -207,7 +212,20 @@ class HTTPModel:
             said = None
         raise error_from(said, status=status, headers={name.lower(): value for name, value in response.headers.items()}, text=text)
 
-    def _translated(self, error: Exception, library: Any, assembly: Assembly) -> Exception:
+    def _failure(self, error: Exception, library: Any, assembly: Assembly) -> Exception:
+        """Say in our own errors what went wrong; what is no failure of the model's stays as it is."""
+        match error:
+            case ModelError():
+                failure: Exception = error
+            case TimeoutError():
+                failure = ModelTimeout(f"no whole answer in {self._timeouts.attempt:g} s")
+            case _:
+                failure = self._translated(error, library, begun=bool(assembly.partial().parts))
+        if isinstance(failure, ModelError):
+            failure.partial = failure.partial or assembly.partial()
+        return failure
+
+    def _translated(self, error: Exception, library: Any, *, begun: bool) -> Exception:
         where = self._base_url.partition("//")[2].partition("/")[0]
         match error:
             case library.InvalidURL() | library.UnsupportedProtocol():
@@ -220,21 +238,22 @@ class HTTPModel:
                 failure = ModelConnectError(f"cannot connect to {where}: {error}; check the base URL and the network")
                 failure.retryable = "certificate" not in str(error).lower()
                 return failure
-            case library.TransportError() if assembly.partial().parts:
-                return StreamBroken(f"the connection to {where} broke in the middle of the reply: {error or type(error).__name__}")
             case library.TransportError():
-                return ModelConnectError(f"the connection to {where} broke: {error or type(error).__name__}")
+                words = (
+                    f"the connection to {where} broke{' in the middle of the reply' if begun else ''}: {str(error) or type(error).__name__}"
+                )
+                return StreamBroken(words) if begun else ModelConnectError(words)
             case _:
                 return error
 
 
-def _name_and_mask(error: ModelError, name: str, key: SecretStr | None) -> None:
+def _name_and_mask(error: ModelError, name: str, key: pydantic.SecretStr | None) -> None:
     """Say in the error who failed after how many attempts; a key that the server echoes is masked."""
     attempts = f" (after {error.attempts} attempts)" if error.attempts > 1 else ""
     error.args = (_masked(f"{name}: {error}{attempts}", key),)
-    if hasattr(error, "body"):
+    if isinstance(error, ModelHTTPError):
         error.body = _masked(error.body, key)
 
 
-def _masked(text: str, key: SecretStr | None) -> str:
+def _masked(text: str, key: pydantic.SecretStr | None) -> str:
     return text.replace(key.get_secret_value(), "***") if key else text

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pydantic import SecretStr
+import pydantic
 
 from agentloop.errors import ProviderError
 from agentloop.models.clients import Client
@@ -72,7 +72,7 @@ def model(
     name: str,
     *,
     base_url: str | None = None,
-    key: str | SecretStr | None = None,
+    key: str | pydantic.SecretStr | None = None,
     client: Client | None = None,
     timeouts: Timeouts | None = None,
     retries: Retries | None = None,
@@ -132,18 +132,18 @@ def _wire(provider_name: str, provider: Provider, wire_name: str) -> Callable[[]
 
 
 def _key_finder(
-    provider_name: str, provider: Provider, given: str | SecretStr | None, *, own_server: bool
-) -> Callable[[], SecretStr | None]:
+    provider_name: str, provider: Provider, given: str | pydantic.SecretStr | None, *, own_server: bool
+) -> Callable[[], pydantic.SecretStr | None]:
     variable = provider.key_variable or f"{provider_name.upper()}_API_KEY"
 
-    def find() -> SecretStr | None:
-        found = given.get_secret_value() if isinstance(given, SecretStr) else given or os.environ.get(variable)
+    def find() -> pydantic.SecretStr | None:
+        found = given.get_secret_value() if isinstance(given, pydantic.SecretStr) else given or os.environ.get(variable)
         if found is None and provider.key_variable and not own_server:
             raise ProviderError(
                 f"{provider_name} needs a key; set {variable}, or try `agentloop demo`, which needs none",
             )
         if found is not None and not (found.isascii() and found.isprintable() and " " not in found):
             raise ProviderError(f"the key of {provider_name} holds characters that no header can carry; check {variable} for a line break")
-        return SecretStr(found) if found else None
+        return pydantic.SecretStr(found) if found else None
 
     return find

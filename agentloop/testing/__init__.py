@@ -1,16 +1,21 @@
-"""Testing as a feature: a scripted model, a scripted gateway with scripted faults, and the contract that a toolset keeps.
+"""Testing as a feature: what an agent meets, played from a script.
+
+Above the wire, a scripted model answers:
 
     model = Scripted(calls("divide", a=1, b=0), says("That cannot be done."))
 
-    with Gateway(calls("add", a=1, b=2), status(429, retry_after=1), says("3")) as gateway:
-        ...  # any client of chat completions, at gateway.base_url
+On the wire, a scripted gateway speaks real HTTP, and goes wrong where the script says so:
 
-    check_toolset(my_toolset)
+    with Gateway(calls("add", a=1, b=2), status(429, retry_after=1), says("3")) as gateway:
+        agent = Agent(model("openai:gpt-4o", base_url=gateway.base_url, key="any"), tools=[add])
+
+For your own tools, `check_toolset(toolset)` proves that they fit every model.
 """
 
 from __future__ import annotations
 
 from agentloop.testing.answers import Answer, HeardRequest, Piece, Problem
+from agentloop.testing.contracts import check_toolset
 from agentloop.testing.faults import Spoiled, cut, error_inside, keep_alive, malformed, no_answer, raw, redirect, slow, status
 from agentloop.testing.gateway import Gateway
 from agentloop.testing.scripted import Scripted
@@ -28,6 +33,7 @@ __all__ = [
     "Turn",
     "always",
     "calls",
+    "check_toolset",
     "cut",
     "error_inside",
     "fails",

@@ -63,13 +63,18 @@ def check_toolset(
 
 
 def _listed(toolset: Toolset | Iterable[Toolset]) -> tuple[list[str], list[AnyTool]]:
-    toolsets = cast("list[Toolset]", [toolset] if hasattr(toolset, "tools") else list(cast("Iterable[Toolset]", toolset)))
-    tools = [tool for one in toolsets for tool in one.tools()]
-    problems: list[str] = []
-    if [tool.name for tool in tools] != [tool.name for one in toolsets for tool in one.tools()]:
-        problems.append("tools() lists other tools when it is asked again; make it give the same each time")
-    if not tools:
+    toolsets = cast("list[Toolset]", [toolset] if hasattr(toolset, "tools") else toolset)
+    try:
+        listed = [tool for one in toolsets for tool in one.tools()]
+        again = [tool for one in toolsets for tool in one.tools()]
+    except Exception as error:  # noqa: BLE001 - a stranger's code
+        return [f"tools() raised {type(error).__name__}: {error}; make it list the tools"], []
+    tools = [tool for tool in listed if isinstance(cast("object", tool), Tool)]
+    problems = [f"tools() lists {tool!r}, which is no tool; decorate it with @tool" for tool in listed if tool not in tools]
+    if not listed:
         problems.append("there is no tool in it; make tools() list at least one")
+    if not problems and [tool.name for tool in tools] != [tool.name for tool in again]:
+        problems.append("tools() lists other tools when it is asked again; make it give the same each time")
     twice = [name for name, count in Counter(tool.name for tool in tools).items() if count > 1]
     problems += [f"two tools have the name {name!r}; give one of them another name" for name in twice]
     return problems, tools
@@ -123,36 +128,27 @@ def _dialect_problems(description: ToolDescription) -> Iterator[str]:
 
 
 def _option_problems(options: Options) -> Iterator[str]:
-    if options.effect not in {"read", "idempotent", "once"}:
-        yield f"effect={options.effect!r} is unknown; it is 'read', 'idempotent' or 'once'"
-    if options.retries < 0:
-        yield f"retries={options.retries} is less than none; leave it out"
-    if options.retries > 0 and options.effect == "once":
-        yield "retries= has no place beside effect='once', which is never called again; declare effect='read' or 'idempotent', or drop it"
     if options.destructive and options.effect == "read":
         yield "destructive=True contradicts effect='read', which changes nothing; correct one of them"
-    if options.timeout is not None and options.timeout <= 0:
-        yield f"timeout={options.timeout} leaves no time to answer; give seconds above 0"
-    if options.max_concurrency is not None and options.max_concurrency < 1:
-        yield f"max_concurrency={options.max_concurrency} lets no call through; give at least 1"
+    if options.timeout is None:
+        yield "timeout=None may wait for ever, and every run must end; give seconds"
 
 
 def _call_problems(tools: Sequence[AnyTool], examples: dict[str, Any], deps: Any) -> list[str]:
-    known = ", ".join(tool.name for tool in tools)
-    problems = [f"examples= names {name!r}, which is no tool here; tools: {known}" for name in examples if name not in known.split(", ")]
+    names = [tool.name for tool in tools]
+    problems = [f"examples= names {name!r}, which is no tool here; tools: {', '.join(names)}" for name in examples if name not in names]
     bad = [(tool, what, text) for tool in tools for what, text in _bad_arguments(tool.description.parameters)]
     good = [(tool, repr(case), json.dumps(case)) for tool in tools for case in _cases(examples.get(tool.name, []))]
-    for round_ in ("", " in a second event loop"):
-        problems += [
-            f"tool {tool.name!r}: called with {what}{round_}: {problem}"
-            for tool, what, text in bad
-            for problem in _refusal_problems(_answer(tool, text, deps))
-        ]
-        problems += [
-            f"tool {tool.name!r}: called with {what}{round_}: {problem}"
-            for tool, what, text in good
-            for problem in _result_problems(_answer(tool, text, deps))
-        ]
+
+    def found() -> dict[tuple[str, str], list[str]]:
+        refused = {(tool.name, what): [*_refusal_problems(_answer(tool, text, deps))] for tool, what, text in bad}
+        return refused | {(tool.name, what): [*_result_problems(_answer(tool, text, deps))] for tool, what, text in good}
+
+    first, second = found(), found()
+    for (name, what), wrong in first.items():
+        problems += [f"tool {name!r}: called with {what}: {problem}" for problem in wrong]
+        later = [problem for problem in second[name, what] if problem not in wrong]
+        problems += [f"tool {name!r}: called with {what} in a second event loop: {problem}" for problem in later]
     return problems
 
 
@@ -172,7 +168,7 @@ def _bad_arguments(schema: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _cases(example: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-    return [cast("Mapping[str, Any]", example)] if isinstance(example, Mapping) else example
+    return [example] if isinstance(example, Mapping) else example
 
 
 def _answer(tool: AnyTool, arguments: str, deps: Any) -> ToolResult | BaseException:
@@ -222,7 +218,7 @@ def _result_problems(answer: ToolResult | BaseException) -> Iterator[str]:
             yield f"the result has {len(answer.text):,} characters; cut it at 100,000, and let the model read on"
 
 
-def _shape_problems(answer: ToolResult | BaseException) -> Iterator[str]:
+def _shape_problems(answer: object) -> Iterator[str]:
     match answer:
         case TimeoutError():
             yield f"it gave no answer in {_PATIENCE:g} s; bound every wait"
@@ -233,6 +229,8 @@ def _shape_problems(answer: ToolResult | BaseException) -> Iterator[str]:
                 yield f"the result answers the call {answer.call_id!r}; give it the id of the call that came"
             if "Traceback (most recent call last)" in answer.text:
                 yield "the result holds a traceback; give the model the error's type and message only"
+        case _:
+            yield f"it gave {type(answer).__name__}; return a ToolResult"
 
 
 def _described(parameter: Any, schema: Mapping[str, Any]) -> bool:

@@ -54,9 +54,14 @@ def status(
     if body is None:
         kind, usual_code, words = _usual_words(number)
         return Problem(status=number, message=message or words, type=kind, code=code or usual_code, headers=said)
-    content_type = {str: "text/plain; charset=utf-8", bytes: "application/octet-stream"}.get(type(body), "application/json")
-    data = body if isinstance(body, bytes) else body.encode() if isinstance(body, str) else as_json(body)
-    return Answer.whole(data, status=number, headers={"content-type": content_type, **said})
+    match body:
+        case bytes():
+            kind, data = "application/octet-stream", body
+        case str():
+            kind, data = "text/plain; charset=utf-8", body.encode()
+        case _:
+            kind, data = "application/json", as_json(body)
+    return Answer.whole(data, status=number, headers={"content-type": kind, **said})
 
 
 def redirect(url: str, *, number: int = 307) -> Answer:
@@ -69,7 +74,12 @@ def no_answer(end: Literal["closed", "reset", "silent"] = "closed") -> Answer:
     return Answer(end=end, headless=True)
 
 
-def raw(*pieces: bytes | str, status: int = 200, content_type: str = "text/event-stream", headers: Mapping[str, str] | None = None) -> Answer:
+def raw(
+    *pieces: bytes | str,
+    status: int = 200,
+    content_type: str = "text/event-stream",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     """Answer with these very bytes, each piece sent at once; an event stream goes in chunks, all else with its length."""
     encoded = [Piece(piece.encode() if isinstance(piece, str) else piece) for piece in pieces]
     said = {"content-type": content_type, **{name.lower(): value for name, value in (headers or {}).items()}}
@@ -152,7 +162,13 @@ def keep_alive(turn: GatewayAnswer = _SPOILED, *, times: int | None = 1, pause: 
     return Spoiled(turn, spoil)
 
 
-def error_inside(message: str = "The server had an error.", *, turn: GatewayAnswer = _SPOILED, after: int = 1, code: str | None = None) -> Spoiled:
+def error_inside(
+    message: str = "The server had an error.",
+    *,
+    turn: GatewayAnswer = _SPOILED,
+    after: int = 1,
+    code: str | None = None,
+) -> Spoiled:
     """Send an error object although the status is 200: behind this many events of a stream, or as the whole body."""
     problem = Problem(message=message, status=200, type="server_error", code=code)
 

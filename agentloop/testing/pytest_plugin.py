@@ -24,7 +24,10 @@ class OpenGateway(Protocol):
 
 @pytest.fixture
 def scripted_gateway() -> Iterator[OpenGateway]:
-    """Open gateways that close themselves: `gateway = scripted_gateway(says("Hello"))`, then `gateway.base_url`."""
+    """Give a function that opens gateways; they close when the test ends.
+
+    `gateway = scripted_gateway(says("Hello"))`, and its address is `gateway.base_url`.
+    """
     # pytest imports this file in every project where agentloop is installed, so nothing heavy stands above.
     from agentloop.testing.gateway import Gateway  # noqa: PLC0415 - the reason is above
 

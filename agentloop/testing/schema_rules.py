@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
+
+from typing_extensions import TypeIs
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
@@ -20,16 +22,25 @@ _NOT_STRICT = (
 )  # fmt: skip
 
 
+def is_object(value: Any) -> TypeIs[Mapping[str, Any]]:
+    """Whether a JSON value is an object."""
+    return isinstance(value, Mapping)
+
+
+def is_list(value: Any) -> TypeIs[list[Any]]:
+    """Whether a JSON value is a list."""
+    return isinstance(value, list)
+
+
 def parameters_problems(schema: Any) -> Iterator[str]:
     """Look at the schema of a tool's arguments."""
-    if not isinstance(schema, Mapping):
+    if not is_object(schema):
         yield f"the schema is {_kind(schema)}, not an object"
         return
-    root = cast("Mapping[str, Any]", schema)
-    if root.get("type") != "object":
-        yield f"the schema's type is {root.get('type')!r}; it must be 'object'"
-    for place, part in _walk(root, ""):
-        yield from (f"{place or 'the schema'}: {problem}" for problem in _problems(part, root))
+    if schema.get("type") != "object":
+        yield f"the schema's type is {schema.get('type')!r}; it must be 'object'"
+    for place, part in _walk(schema, ""):
+        yield from (f"{place or 'the schema'}: {problem}" for problem in _problems(part, schema))
 
 
 def strict_problems(schema: Mapping[str, Any]) -> Iterator[str]:
@@ -37,75 +48,71 @@ def strict_problems(schema: Mapping[str, Any]) -> Iterator[str]:
     if "anyOf" in schema:
         yield "the schema has anyOf at its root"
     for place, part in _walk(schema, ""):
-        if not isinstance(part, Mapping):
+        if not is_object(part):
             continue
         here = place or "the schema"
-        words = cast("Mapping[str, Any]", part)
-        yield from (f"{here}: strict mode takes no {word!r}" for word in _NOT_STRICT if word in words)
-        if words.get("type") == "object" or "properties" in words:
-            if words.get("additionalProperties") is not False:
+        yield from (f"{here}: strict mode takes no {word!r}" for word in _NOT_STRICT if word in part)
+        if part.get("type") == "object" or "properties" in part:
+            if part.get("additionalProperties") is not False:
                 yield f"{here}: strict mode needs additionalProperties: false"
-            properties, required = words.get("properties", {}), words.get("required", [])
+            properties, required = part.get("properties", {}), part.get("required", [])
             if missing := [name for name in properties if name not in required]:
                 yield f"{here}: strict mode needs all properties in 'required'; missing: {', '.join(missing)}"
 
 
 def _walk(schema: Any, place: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
     yield place, schema
-    if not isinstance(schema, Mapping) or depth > _DEEPEST:
+    if not is_object(schema) or depth > _DEEPEST:
         return
-    words = cast("Mapping[str, Any]", schema)
     for word in _SCHEMAS:
-        if word in words:
-            yield from _walk(words[word], f"{place}/{word}", depth + 1)
+        if word in schema:
+            yield from _walk(schema[word], f"{place}/{word}", depth + 1)
     for word in _LISTS:
-        if isinstance(words.get(word), list):
-            for number, part in enumerate(words[word]):
+        if is_list(parts := schema.get(word)):
+            for number, part in enumerate(parts):
                 yield from _walk(part, f"{place}/{word}/{number}", depth + 1)
     for word in _MAPPINGS:
-        if isinstance(words.get(word), Mapping):
-            for name, part in words[word].items():
+        if is_object(named := schema.get(word)):
+            for name, part in named.items():
                 yield from _walk(part, f"{place}/{word}/{name}", depth + 1)
 
 
 def _problems(schema: Any, root: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(schema, bool):
         return
-    if not isinstance(schema, Mapping):
+    if not is_object(schema):
         yield f"{_kind(schema)} is no schema; it must be an object, true or false"
         return
-    words = cast("Mapping[str, Any]", schema)
-    yield from _type_problems(words)
-    yield from (f"{word!r} must be a number" for word in _NUMBERS if word in words and not _is_number(words[word]))
-    yield from (f"{word!r} must be a count" for word in _COUNTS if word in words and not _is_count(words[word]))
-    yield from (f"{word!r} must be a list with a schema in it" for word in _LISTS if word in words and not _is_full_list(words[word]))
-    yield from (f"{word!r} must be an object" for word in _MAPPINGS if word in words and not isinstance(words[word], Mapping))
-    if "enum" in words and not _is_full_list(words["enum"]):
+    yield from _type_problems(schema)
+    yield from (f"{word!r} must be a number" for word in _NUMBERS if word in schema and not _is_number(schema[word]))
+    yield from (f"{word!r} must be a count" for word in _COUNTS if word in schema and not _is_count(schema[word]))
+    yield from (f"{word!r} must be a list with a schema in it" for word in _LISTS if word in schema and not _is_full_list(schema[word]))
+    yield from (f"{word!r} must be an object" for word in _MAPPINGS if word in schema and not is_object(schema[word]))
+    if "enum" in schema and not _is_full_list(schema["enum"]):
         yield "'enum' must be a list with a value in it"
-    yield from _required_problems(words)
-    if "$ref" in words and not _resolves(words["$ref"], root):
-        yield f"'$ref' {words['$ref']!r} leads nowhere in this schema"
+    yield from _required_problems(schema)
+    if "$ref" in schema and not _resolves(schema["$ref"], root):
+        yield f"'$ref' {schema['$ref']!r} leads nowhere in this schema"
 
 
-def _type_problems(words: Mapping[str, Any]) -> Iterator[str]:
-    said = words.get("type")
-    kinds: list[Any] = said if isinstance(said, list) else [] if said is None else [said]
+def _type_problems(schema: Mapping[str, Any]) -> Iterator[str]:
+    said = schema.get("type")
+    kinds = said if is_list(said) else [] if said is None else [said]
     yield from (f"the type {kind!r} is none of {', '.join(_TYPES)}" for kind in kinds if kind not in _TYPES)
     # OpenAI refuses an array that does not say what is in it.
-    if "array" in kinds and "items" not in words and "prefixItems" not in words:
+    if "array" in kinds and "items" not in schema and "prefixItems" not in schema:
         yield "an array must say what is in it, with 'items'"
 
 
-def _required_problems(words: Mapping[str, Any]) -> Iterator[str]:
-    required = words.get("required", [])
-    if not isinstance(required, list) or not all(isinstance(name, str) for name in cast("list[Any]", required)):
+def _required_problems(schema: Mapping[str, Any]) -> Iterator[str]:
+    required = schema.get("required", [])
+    if not is_list(required) or not all(isinstance(name, str) for name in required):
         yield "'required' must be a list of names"
         return
-    names = cast("list[str]", required)
-    if len(set(names)) != len(names):
+    if len(set(required)) != len(required):
         yield "'required' names a property twice"
-    properties = words.get("properties")
-    if isinstance(properties, Mapping) and (unknown := [name for name in names if name not in properties]):
+    properties = schema.get("properties")
+    if is_object(properties) and (unknown := [name for name in required if name not in properties]):
         yield f"'required' names {', '.join(map(repr, unknown))}, which 'properties' does not have"
 
 
@@ -115,9 +122,9 @@ def _resolves(reference: Any, root: Mapping[str, Any]) -> bool:
     place: Any = root
     for step in reference.removeprefix("#").removeprefix("/").split("/") if reference != "#" else []:
         key = step.replace("~1", "/").replace("~0", "~")
-        if not isinstance(place, Mapping) or key not in place:
+        if not is_object(place) or key not in place:
             return False
-        place = cast("Mapping[str, Any]", place)[key]
+        place = place[key]
     return True
 
 
@@ -130,7 +137,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_full_list(value: Any) -> bool:
-    return isinstance(value, list) and bool(cast("list[Any]", value))
+    return is_list(value) and bool(value)
 
 
 def _kind(value: Any) -> str:

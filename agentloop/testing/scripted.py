@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import cast
 
 from agentloop.deltas import Assembly
 from agentloop.messages import Reply, Request
@@ -25,7 +26,7 @@ class Scripted:
 
     def __init__(self, *turns: ModelAnswer | Always[ModelAnswer], name: str = "scripted") -> None:
         for turn in turns:
-            _check_playable(turn.turn if isinstance(turn, Always) else turn)
+            _check_playable(turn)
         self._script = Script[ModelAnswer](turns)
         self._name = name
         self.heard = []
@@ -52,7 +53,7 @@ class Scripted:
         # The loop's list of messages grows while the run goes on.
         heard = replace(request, messages=tuple(request.messages), tools=tuple(request.tools))
         self.heard.append(heard)
-        turn = await played(self._script.take(_summary(heard)), heard)
+        turn: ModelTurn = await played(self._script.take(_summary(heard)), heard)
         if isinstance(turn, Failure):
             raise turn.error
         assembly = Assembly(request.step)
@@ -64,6 +65,8 @@ class Scripted:
 
 
 def _check_playable(turn: object) -> None:
+    if isinstance(turn, Always):
+        turn = cast("Always[object]", turn).turn
     if not isinstance(turn, Turn | Failure) and not callable(turn):
         raise TypeError(
             f"a scripted model cannot play {type(turn).__name__}; "

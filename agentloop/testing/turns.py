@@ -170,8 +170,8 @@ async def played(turn: Played | Callable[[Asked], Played | Awaitable[Played]], a
     """Ask a turn that is a function what it says to `asked`; any other turn stays as it is."""
     if not callable(turn):
         return turn
-    said = cast("Callable[[Asked], Played | Awaitable[Played]]", turn)(asked)
-    return await said if inspect.isawaitable(said) else said
+    said = turn(asked)
+    return await cast("Awaitable[Played]", said) if inspect.isawaitable(said) else said  # pyright: ignore[reportReturnType]  # it cannot see that a turn is never callable
 
 
 def _streamed(text: tuple[str, ...]) -> tuple[str, ...]:

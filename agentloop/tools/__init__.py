@@ -13,5 +13,5 @@ class Toolset(Protocol):
     """Tools that belong together."""
 
     def tools(self) -> Sequence[Tool[..., Any]]:
-        """List the tools; asked once for each run."""
+        """List the tools; asked once, when an agent is put together."""
         ...

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import inspect
+import re
 import types
 import typing
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 from agentloop.errors import ToolDefinitionError
 
 
-def local_names(frame: FrameType | None) -> dict[str, Any]:
-    """List the names that code in the frame sees beside its globals; a class body sees those of the function around it too."""
+def local_names(function: Any) -> dict[str, Any]:
+    """List the names that a function's annotations may use beside its globals: those of the functions and classes around it.
+
+    They can be found only while these still run, as they do where a function is decorated.
+    """
+    qualname: str = getattr(function, "__qualname__", "")
+    around = {qualname[: match.start()].removesuffix(".<locals>") for match in re.finditer(r"\.", qualname)}
     names: dict[str, Any] = {}
-    while frame is not None and frame.f_locals is not frame.f_globals:
-        names = {**frame.f_locals, **names}
-        if frame.f_code.co_flags & inspect.CO_OPTIMIZED:
-            break
+    frame = inspect.currentframe() if around else None
+    while frame is not None:
+        if frame.f_code.co_qualname in around and frame.f_globals is getattr(function, "__globals__", None):
+            names = {**frame.f_locals, **names}
         frame = frame.f_back
     return names
 

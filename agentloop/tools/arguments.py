@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Collection, Iterable
 from collections.abc import Set as AbstractSet
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
@@ -87,7 +87,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_float=_finite, parse_
 
 
 def _deeper_than(limit: int, value: Any) -> bool:
-    level = [value]
+    level: list[Any] = [value]
     for _ in range(limit):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
@@ -98,9 +98,9 @@ def _deeper_than(limit: int, value: Any) -> bool:
 def _inside(value: Any) -> Iterable[Any]:
     match value:
         case dict():
-            return value.values()
+            return cast("dict[str, Any]", value).values()
         case list():
-            return value
+            return cast("list[Any]", value)
         case _:
             return ()
 
@@ -127,19 +127,23 @@ _WITHOUT_VALUE = {"missing", "missing_argument", "extra_forbidden", "unexpected_
 
 def _place(error: ErrorDetails, raw: Any) -> tuple[str, Any]:
     path = ""
-    value = raw
+    place: Any = raw
     for key in error["loc"]:
-        match value:
-            case dict() if key in value:
-                path, value = f"{path}.{key}", value[key]
-            case list() if isinstance(key, int) and key < len(value):
-                path, value = f"{path}[{key}]", value[key]
-            case dict() if error["type"] in _WITHOUT_VALUE and key == error["loc"][-1]:
-                path = f"{path}.{key}"
-            case _:
-                # pydantic also lists the branch of a union that it tried.
-                pass
-    return path.lstrip(".") or "the arguments", value
+        step = f"[{key}]" if isinstance(key, int) else f".{key}"
+        if found := _under(key, place):
+            path, (place,) = path + step, found
+        elif error["type"] in _WITHOUT_VALUE and key == error["loc"][-1]:
+            path += step
+        # What is neither is the branch of a union that was tried.
+    return path.lstrip(".") or "the arguments", place
+
+
+def _under(key: int | str, place: Any) -> tuple[Any, ...]:
+    kind: type[Any] = list if isinstance(key, int) else dict
+    try:
+        return (place[key],) if isinstance(place, kind) else ()
+    except LookupError:
+        return ()
 
 
 def _reason(error: ErrorDetails, known: Collection[str], *, at_root: bool) -> str:
@@ -157,13 +161,9 @@ def _unknown(known: Collection[str]) -> str:
 
 
 def _short(value: Any) -> str:
-    match value:
-        case str():
-            text = json.dumps(value[: _SHORT + 1], ensure_ascii=False)
-        case dict() | list() if len(value) > _MOST_ERRORS:
-            return f"{'an object' if isinstance(value, dict) else 'an array'} of {len(value)}"
-        case _:
-            text = json.dumps(value, ensure_ascii=False)
+    if isinstance(value, dict | list) and (size := len(cast("list[Any]", value))) > _SHORT:
+        return f"{'an object' if isinstance(value, dict) else 'an array'} of {size}"
+    text = json.dumps(value[: _SHORT + 1] if isinstance(value, str) else value, ensure_ascii=False)
     return text if len(text) <= _SHORT else f"{text[:_SHORT]}..."
 
 

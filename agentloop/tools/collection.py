@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -42,14 +41,13 @@ def describe_unknown(name: str, known: Collection[str]) -> str:
 
 
 def _tools(source: Any) -> Iterable[Tool[..., Any]]:
-    if isinstance(source, Tool):
-        return source.tools()
     if isinstance(source, type):
         raise ToolDefinitionError(f"{source.__name__!r} is a class; give an instance of it")
-    listing = getattr(source, "tools", None)
-    if callable(listing):
-        return [one for each in listing() for one in _tools(each)]
-    return tool(source).tools()
+    listing: Any = getattr(source, "tools", None)
+    if not callable(listing):
+        return tool(source).tools()
+    listed: Any = listing()
+    return listed if isinstance(source, Tool) else [one for each in listed for one in _tools(each)]
 
 
 def _origin(one: Tool[..., Any]) -> str:

@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from functools import cached_property
-from types import FrameType
 from typing import Any, TypedDict
 
 from pydantic_core import SchemaValidator, core_schema, to_json
@@ -18,7 +17,7 @@ from agentloop.tools.annotations import local_names
 from agentloop.tools.arguments import read_arguments
 from agentloop.tools.docstrings import read_docstring
 from agentloop.tools.options import Effect, Lock, NeedsApproval, Options
-from agentloop.tools.parameters import Parameters, innermost, read_parameters
+from agentloop.tools.parameters import innermost, read_parameters
 from agentloop.tools.schema import Schema, describe
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -50,26 +49,26 @@ class Given(TypedDict, total=False):
 class Definition:
     """What makes a function a tool; the same for all instances that a method is bound to."""
 
-    def __init__(self, function: Callable[..., Any], *, given: Given, frame: FrameType | None, in_class: bool) -> None:
+    def __init__(self, function: Callable[..., Any], *, given: Given, in_class: bool) -> None:
         """Read the function.
 
         Args:
             function: What does the work.
             given: What `tool` was given beside it.
-            frame: Where it is made a tool, for names that its annotations use.
             in_class: Whether it stands in a class body, so that its first parameter may be the instance or the class.
 
         Raises:
             ToolDefinitionError: The function cannot become a tool.
         """
-        options = dict(given)
+        options: dict[str, Any] = {**given}
         self.name: str = options.pop("name", None) or _name(function)
         self._description: str | None = options.pop("description", None)
         self._by_hand: Mapping[str, Any] | None = options.pop("parameters", None)
         self._strict: bool | None = options.pop("strict", None)
         self.options = Options(**options)
         _check(self.name, self.options)
-        local = functools.cache(lambda: local_names(frame))
+        worker = innermost(function)
+        local = functools.cache(lambda: local_names(worker))
         self.parameters = read_parameters(
             function,
             tool=self.name,
@@ -77,7 +76,6 @@ class Definition:
             untyped=self._by_hand is not None,
             local=local,
         )
-        worker = innermost(function)
         self._docstring: str | None = getattr(worker, "__doc__", None) or getattr(function, "__doc__", None)
         module = getattr(worker, "__module__", None) or __name__
         self._schema = describe(self.parameters.shown, tool=self.name, module=module, local=local)
@@ -157,12 +155,10 @@ def _fit(schema: Schema, written: Mapping[str, Any], tool: str) -> None:
         if schema.extra is None:
             known = ", ".join(schema.properties) or "none"
             raise ToolDefinitionError(f"tool {tool!r}: its parameters name {name!r}, which the function does not take; it takes: {known}")
-        schema.fields[name] = core_schema.typed_dict_field(schema.extra)
+        schema.fields[name] = core_schema.typed_dict_field(schema.extra, required=False)
         schema.properties[name] = {}
     for name, found in schema.fields.items():
         if found.get("validation_alias", name) in required:
             found["required"] = True
-        elif name not in written["properties"]:
-            found.setdefault("required", False)
     if written.get("additionalProperties", True) is False:
         schema.extra = None

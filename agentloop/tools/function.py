@@ -6,8 +6,8 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable
-from types import FrameType, FunctionType, MethodType
-from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, overload
+from types import FunctionType, MethodType
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
@@ -16,7 +16,7 @@ from agentloop.messages import ToolCall, ToolDescription, ToolResult
 from agentloop.tools.context import Context
 from agentloop.tools.definition import Definition, Given
 from agentloop.tools.options import Options
-from agentloop.tools.parameters import InvalidArguments, innermost
+from agentloop.tools.parameters import InvalidArguments
 from agentloop.tools.results import gather, gather_async, to_failure, to_result
 from agentloop.tools.threads import NoResult, run_in_thread
 
@@ -112,11 +112,12 @@ class Tool(Generic[P, R]):
     async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
         self._check_bound()
         positional, named = self._definition.parameters.bind(self.arguments(call.arguments), context)
+        function: Callable[..., Any] = self.function
         if self._in_loop:
-            return await self._settled(self.function(*positional, **named), call, context)  # type: ignore[arg-type]
+            return await self._settled(function(*positional, **named), call, context)
 
         def work() -> Any:
-            value: Any = self.function(*positional, **named)  # type: ignore[arg-type]
+            value = function(*positional, **named)
             if inspect.isgenerator(value):
                 value = gather(value, context.progress)
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
@@ -128,8 +129,9 @@ class Tool(Generic[P, R]):
         return found if isinstance(found, ToolResult) else await self._settled(found, call, context)
 
     async def _settled(self, value: Any, call: ToolCall, context: Context[Any]) -> ToolResult:
+        limit = asyncio.timeout(self.options.timeout)
         try:
-            async with asyncio.timeout(self.options.timeout) as limit:
+            async with limit:
                 while inspect.isawaitable(value):
                     value = await value
                 if inspect.isasyncgen(value):
@@ -180,38 +182,32 @@ def tool(function: Any = None, /, **given: Unpack[Given]) -> Any:
     Raises:
         ToolDefinitionError: The function cannot become a tool.
     """
-    frame = inspect.currentframe()
     if function is not None:
-        return _make(function, given, frame.f_back if frame else None)
-
-    def decorate(function: Any, /) -> Any:
-        frame = inspect.currentframe()
-        return _make(function, given, frame.f_back if frame else None)
-
-    return decorate
+        return _make(function, given)
+    return functools.partial(_make, given=given)
 
 
-def _make(function: Any, given: Given, frame: FrameType | None) -> Tool[..., Any]:
-    if isinstance(function, MethodType) and isinstance(function.__func__, Tool):
-        # What `classmethod` makes of a tool from Python 3.13 on.
-        function = function.__func__.__get__(function.__self__)
+def _make(function: Any, given: Given) -> Tool[..., Any]:
+    # What `classmethod` makes of a tool from Python 3.13 on.
+    if isinstance(function, MethodType) and isinstance(made := cast("Any", function.__func__), Tool):
+        function = cast("Any", made.__get__(function.__self__))
+    work: Any = getattr(function, "__func__", None)
     match function:
         case Tool():
+            made = cast("Tool[..., Any]", function)
             if given:
-                raise ToolDefinitionError(f"{function.name!r} is a tool already; give tool(..., {', '.join(given)}) the function instead")
-            return function
+                raise ToolDefinitionError(f"{made.name!r} is a tool already; give {', '.join(given)} where it is made")
+            return made
         case staticmethod():
-            work: Any = function.__func__
-            return Tool(work, Definition(work, given=given, frame=frame, in_class=False))
+            return Tool(work, Definition(work, given=given, in_class=False))
         case classmethod():
-            work = function.__func__
-            return Tool(work, Definition(work, given=given, frame=frame, in_class=True), binds="class")
+            return Tool(work, Definition(work, given=given, in_class=True), binds="class")
         case type():
             raise ToolDefinitionError(f"{function.__name__!r} is a class; make tools of its methods, or of an instance that can be called")
         case _ if not callable(function):
             raise ToolDefinitionError(f"{function!r} cannot be called; give a function")
         case _:
-            definition = Definition(function, given=given, frame=frame, in_class=_in_class(function))
+            definition = Definition(function, given=given, in_class=_in_class(function))
             return Tool(function, definition, binds="instance" if definition.parameters.method else None)
 
 

@@ -18,14 +18,16 @@ MAX_SIZE = 1_000_000
 """Characters and values in a schema; a larger one is refused."""
 MAX_DEPTH = 100
 """JSON values inside one another, which is about 50 levels of schemas."""
-
-# How far references are written out: a schema inside itself, schemas inside schemas, schemas in all.
-_TIMES = 2
 MAX_LEVELS = 32
-_ROOM = 2_000
+"""Levels at which references are still followed."""
+_TIMES = 2
+"""How often a definition is written out inside itself."""
+_ROOM = 1_000
+"""Parts after which definitions that have parts are no longer written out."""
 _MAX_WRITTEN = 50_000
 
 _TYPES = ("array", "boolean", "integer", "null", "number", "object", "string")
+# Where schemas stand: as the value of a keyword, in a list, under names. All else is data, even where it looks like a schema.
 _ONE = frozenset((
     "additionalProperties", "contains", "contentSchema", "else", "if", "items", "not", "propertyNames", "then",
     "unevaluatedItems", "unevaluatedProperties",
@@ -62,7 +64,7 @@ def checked(schema: Mapping[str, Any]) -> Schema:
 
 
 def inside(schema: Schema) -> Iterator[AnySchema]:
-    """List the schemas directly inside; what only looks like one (in const, enum, default) is none."""
+    """List the schemas directly inside."""
     for keyword, value in schema.items():
         if keyword in _ONE:
             yield value
@@ -193,11 +195,15 @@ def merged(*schemas: Schema) -> Schema:
         for keyword, value in schema.items():
             match keyword:
                 case "properties":
-                    whole[keyword] = _merged_properties(whole.get(keyword, {}), value)
+                    properties: dict[str, AnySchema] = whole.setdefault(keyword, {})
+                    for name, part in value.items():
+                        properties[name] = merged(as_schema(properties[name]), as_schema(part)) if name in properties else part
                 case "required":
-                    whole[keyword] = list(dict.fromkeys([*whole.get(keyword, ()), *value]))
+                    whole.setdefault(keyword, {}).update(dict.fromkeys(value))
                 case _:
                     whole[keyword] = value
+    if "required" in whole:
+        whole["required"] = list(whole["required"])
     return whole
 
 
@@ -217,18 +223,18 @@ def written_out(schema: Schema) -> Schema:
     """
     page: dict[str, Any] = {}
     waiting: deque[_Place] = deque([(page, "whole", schema, (), 0)])
-    written = 0
+    placed = 1
     while waiting:
         holder, key, found, opened, depth = waiting.popleft()
-        written += 1
-        if written > _MAX_WRITTEN:
+        if placed > _MAX_WRITTEN:
             raise ToolDefinitionError(f"the schema has over {_MAX_WRITTEN:,} parts with its references written out; share fewer of them")
         if isinstance(found, bool):
             holder[key] = found
             continue
-        part, opened = _opened(found, opened, root=schema, room=written <= _ROOM and depth <= MAX_LEVELS)
+        part, opened = _opened(found, opened, root=schema, room=placed <= _ROOM and depth <= MAX_LEVELS)
         holder[key], places = _spread(without(part, "$defs", "definitions"))
         waiting.extend((*place, opened, depth + 1) for place in places)
+        placed += len(places)
     return cast("Schema", page["whole"])
 
 
@@ -368,11 +374,6 @@ def _references(schema: AnySchema) -> set[str]:
             found |= {part["$ref"]} if "$ref" in part else set()
             waiting.extend(inside(part))
     return found
-
-
-def _merged_properties(one: dict[str, AnySchema], other: dict[str, AnySchema]) -> dict[str, AnySchema]:
-    clashes = {name: merged(as_schema(one[name]), as_schema(other[name])) for name in other if name in one}
-    return one | other | clashes
 
 
 def _opened(schema: Schema, opened: tuple[str, ...], *, root: Schema, room: bool) -> tuple[Schema, tuple[str, ...]]:

@@ -30,6 +30,6 @@ def plain(annotation: Any) -> Described | None:
         return core_schema.list_schema(inner[0]), {"type": "array", "items": inner[1]}
     if origin is dict and arguments[0] is str and (inner := plain(arguments[1])):
         return core_schema.dict_schema(core_schema.str_schema(), inner[0]), {"type": "object", "additionalProperties": inner[1]}
-    if origin in (Union, UnionType) and len(arguments) == 2 and arguments[1] is NoneType and (inner := plain(arguments[0])):
+    if origin in {Union, UnionType} and arguments[1:] == (NoneType,) and (inner := plain(arguments[0])):
         return core_schema.nullable_schema(inner[0]), {"anyOf": [inner[1], {"type": "null"}]}
     return None

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, cast
 
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
+from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import CoreSchema, core_schema
 
 _MAPS = {"properties", "patternProperties", "$defs", "dependentSchemas"}
@@ -43,7 +43,7 @@ def _tidy(schema: dict[str, Any], choices: dict[str, dict[str, Any]]) -> dict[st
         elif key in _LISTS:
             tidied[key] = [_tidy(each, choices) for each in value]
         elif key in _SINGLE and isinstance(value, dict):
-            tidied[key] = _tidy(value, choices)
+            tidied[key] = _tidy(cast("dict[str, Any]", value), choices)
         else:
             tidied[key] = value
     return tidied
@@ -52,7 +52,7 @@ def _tidy(schema: dict[str, Any], choices: dict[str, dict[str, Any]]) -> dict[st
 class _Generator(GenerateJsonSchema):
     """Says of bytes how they are validated, and refuses classes as values."""
 
-    ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {"skipped-choice", "non-serializable-default"}
+    ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012  # pydantic declares it so
     _base64 = False
 
     def sort(self, value: Any, parent_key: str | None = None) -> Any:

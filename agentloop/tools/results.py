@@ -8,9 +8,9 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
+from pydantic_core import to_json, to_jsonable_python
 
 from agentloop.messages import File, Image, ResultPart, Text, ToolResult
 from agentloop.tools.threads import abandoned
@@ -41,8 +41,8 @@ def to_result(value: Any, *, call_id: str, name: str) -> ToolResult:
             return replace(value, call_id=call_id, name=name)
         case Text() | Image() | File():
             return ToolResult(call_id, _parts([value]), name=name)
-        case list() | tuple() if _are_parts(value):
-            return ToolResult(call_id, _parts(value), name=name)
+        case list() | tuple() if _are_parts(values := cast("Sequence[Any]", value)):
+            return ToolResult(call_id, _parts(values), name=name)
         case _:
             return ToolResult(call_id, _capped(_json(value, name)), name=name)
 
@@ -104,7 +104,7 @@ def _json(value: Any, tool: str) -> str:
             case Mapping():
                 return dict(odd)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             case memoryview():
-                return bytes(odd)
+                return odd.tobytes()
             case Sequence() | AbstractSet() | ValuesView():
                 return list(odd)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             case _:
@@ -168,6 +168,7 @@ def _described(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, BaseExceptionGroup):
-        return f"{error.message}: {'; '.join(_described(each) for each in error.exceptions)}"
-    return str(error)
+    if not isinstance(error, BaseExceptionGroup):
+        return str(error)
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return f"{group.message}: {'; '.join(_described(each) for each in group.exceptions)}"

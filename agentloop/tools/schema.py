@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from inspect import Parameter
+from inspect import Parameter, isroutine
 from types import GenericAlias
 from typing import Annotated, Any, cast, get_args, get_origin
 
@@ -12,7 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema, from_json, to_json
-from typing_extensions import NotRequired, TypedDict, Unpack
+from typing_extensions import TypedDict, Unpack
 
 from agentloop.errors import ToolDefinitionError
 from agentloop.tools.annotations import undefined
@@ -23,6 +23,8 @@ _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, val_json_bytes="base64
 _CORE_CONFIG = CoreConfig(allow_inf_nan=False, val_json_bytes="base64", regex_engine="rust-regex")
 
 _BLANK: Any = Field()
+_ANNOTATED: Any = Annotated
+_TYPED_DICT: Any = TypedDict
 
 _Fields = dict[str, core_schema.TypedDictField]
 _Json = dict[str, Any]
@@ -65,9 +67,10 @@ class Schema:
             self.fields,
             extra_behavior="forbid" if self.extra is None else "allow",
             extras_schema=self.extra,
+            config=_CORE_CONFIG,
         )
         core = core_schema.definitions_schema(arguments, self.core_definitions) if self.core_definitions else arguments
-        return SchemaValidator(core, _CORE_CONFIG)
+        return SchemaValidator(core)
 
 
 @dataclass(slots=True)
@@ -136,7 +139,7 @@ def _without_description(annotation: Any) -> tuple[Any, str | None]:
                 kept.append(item)
         else:
             kept.append(item)
-    return Annotated.__class_getitem__((base, *kept)) if kept else base, described or said
+    return _ANNOTATED[(base, *kept)] if kept else base, described or said
 
 
 def _only_describes(info: FieldInfo) -> bool:
@@ -159,7 +162,7 @@ def _from_table(taken: list[_Taken]) -> Schema | None:
 def _from_pydantic(taken: list[_Taken], *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]) -> Schema:
     try:
         core, shown = _described(taken, module, local)
-    except Exception as error:  # noqa: BLE001  # types bring their own code for describing them
+    except Exception as error:  # types bring their own code for describing them
         raise _refusal(taken, error, tool=tool, module=module, local=local) from error
     definitions: list[CoreSchema] = []
     if core["type"] == "definitions":
@@ -170,7 +173,7 @@ def _from_pydantic(taken: list[_Taken], *, tool: str, module: str, local: Callab
 
 def _described(taken: list[_Taken], module: str, local: Callable[[], Mapping[str, Any]]) -> tuple[CoreSchema, _Json]:
     # A typed dict may have keys of any name, and hands its config down to dataclasses and typed dicts that have none.
-    arguments: Any = TypedDict("Arguments", {each.name: each.annotation for each in taken})  # type: ignore[misc]
+    arguments = _TYPED_DICT("Arguments", {each.name: each.annotation for each in taken})
     arguments.__pydantic_config__ = _CONFIG
     arguments.__module__ = module
     adapter = TypeAdapter[Any](arguments)
@@ -195,14 +198,14 @@ def _refused(taken: _Taken, error: Exception, owner: str) -> ToolDefinitionError
         case PydanticUndefinedAnnotation():
             return undefined(error.name, owner=owner)
         case PydanticSchemaGenerationError() | PydanticInvalidForJsonSchema():
-            return ToolDefinitionError(f"{owner} is a {_type_name(taken.annotation)}, which JSON cannot say; take what a model can write")
+            return ToolDefinitionError(f"{owner} has the type {_type_name(taken.annotation)}, which JSON cannot say; take what a model can write")
         case _:
             reason = str(error).split("\n\n", 1)[0].rstrip(".")
             return ToolDefinitionError(f"{owner} cannot be described: {reason}; change its type")
 
 
 def _type_name(annotation: Any) -> str:
-    return annotation.__qualname__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+    return annotation.__qualname__ if isinstance(annotation, type) or isroutine(annotation) else str(annotation).replace("typing.", "")
 
 
 def _settle(taken: _Taken, schema: Schema, tool: str) -> None:
@@ -216,7 +219,7 @@ def _settle(taken: _Taken, schema: Schema, tool: str) -> None:
         schema.shown_extra = shown or True
         del schema.fields[taken.name], schema.properties[name]
         return
-    inner = found["schema"]
+    inner: Any = found["schema"]
     if taken.optional:
         if inner["type"] == "default":
             found["schema"] = inner["schema"]
@@ -251,6 +254,7 @@ def _without_null(shown: _Json) -> _Json:
         return {**branches[0], **rest}
     if branches:
         return {**rest, "anyOf": branches}
-    if "enum" in shown:
-        return {**shown, "enum": [choice for choice in shown["enum"] if choice is not None]}
-    return shown
+    if None not in shown.get("enum", ()):
+        return shown
+    choices = [choice for choice in shown["enum"] if choice is not None]
+    return {**({"type": "string"} if all(isinstance(choice, str) for choice in choices) else {}), **shown, "enum": choices}

@@ -53,8 +53,11 @@ class _Reading:
         for union in ("anyOf", "oneOf"):
             value = self._drop_by_branch(schema.get(union, ()), value)
         if is_object(value):
-            return self._drop_in_object(schema, value)
-        return [self.drop(part, inner) for part, inner in _parts(schema, value)]
+            left = self._drop_in_object(schema, value)
+        else:
+            left = [self.drop(part, inner) for part, inner in _parts(schema, value)]
+        # What did not change stays the same object, which the memos know.
+        return value if left == value else left
 
     def _all_of(self, schema: Schema) -> list[AnySchema]:
         aims = [target(schema["$ref"], root=self.root)] if "$ref" in schema else []

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -33,7 +33,7 @@ async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None) 
     Raises:
         NoResult: It took longer.
     """
-    job = _Job(work, asyncio.get_running_loop().create_future())
+    job: _Job[T] = _Job(work, asyncio.get_running_loop().create_future())
     _THREADS.start(job)
     left = seconds
     try:
@@ -52,7 +52,7 @@ async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None) 
 
 def abandoned() -> bool:
     """Whether the work that this thread does has been given up, so that it may stop."""
-    job: _Job | None = getattr(_here, "job", None)
+    job: _Job[Any] | None = getattr(_here, "job", None)
     return job is not None and job.abandoned
 
 
@@ -60,11 +60,11 @@ _here = threading.local()
 
 
 @dataclass(slots=True, eq=False)
-class _Job:
+class _Job(Generic[T]):
     """Work on its way through a thread."""
 
-    work: Callable[[], Any]
-    future: asyncio.Future[Any]
+    work: Callable[[], T]
+    future: asyncio.Future[T]
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
     started: float | None = None
     """When a thread took it up, on the monotonic clock."""
@@ -96,23 +96,24 @@ class _Threads:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._reset()
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin anew, without threads and jobs."""
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Job[Any]] = queue.SimpleQueue()
         self._threads = 0
         self._idle = 0
         self._waiting = 0
 
-    def start(self, job: _Job) -> None:
+    def start(self, job: _Job[Any]) -> None:
         """Have a thread take the job up as soon as one is free."""
         with self._lock:
             self._waiting += 1
             self._add_thread()
         self._jobs.put(job)
 
-    def abandon(self, job: _Job) -> None:
+    def abandon(self, job: _Job[Any]) -> None:
         """Give the job's place to another."""
         job.future.cancel()
         with self._lock:
@@ -140,7 +141,7 @@ class _Threads:
                 self._idle += 1
             del job
 
-    def _next(self) -> _Job | None:
+    def _next(self) -> _Job[Any] | None:
         while True:
             try:
                 job = self._jobs.get(timeout=_IDLE_SECONDS)
@@ -162,4 +163,4 @@ class _Threads:
 _THREADS = _Threads(limit=16)
 # A forked child has none of its parent's threads.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_THREADS._reset)  # noqa: SLF001  # our own object
+    os.register_at_fork(after_in_child=_THREADS.reset)

@@ -12,7 +12,20 @@ from typing import Any, Literal
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import File, Image, Message, Part, Request, Settings, Text, Thinking, ToolCall, ToolDescription, ToolResult
+from agentloop.messages import (
+    File,
+    Image,
+    Message,
+    OutputSchema,
+    Part,
+    Request,
+    Settings,
+    Text,
+    Thinking,
+    ToolCall,
+    ToolDescription,
+    ToolResult,
+)
 from agentloop.tools.dialects import openai_strict, plain
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.openai_chat_decoder import WIRE, ChatDecoder
@@ -46,16 +59,16 @@ class OpenAIChat:
 
     def __init__(self, quirks: ChatQuirks | None = None) -> None:
         self._quirks = quirks or ChatQuirks()
+        self._said: tuple[Sequence[ToolDescription], list[Json]] = ((), [])
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a chat completion."""
         body: Json = {"model": model, "messages": list(self._messages(request))}
         if request.tools:
-            body["tools"] = [self._tool(tool) for tool in request.tools]
+            body["tools"] = self._tools(request.tools)
         body |= self._settings(request.settings, has_tools=bool(request.tools))
         if request.output:
-            json_schema = {"name": request.output.name, "schema": request.output.schema, "strict": True}
-            body["response_format"] = {"type": "json_schema", "json_schema": json_schema}
+            body["response_format"] = {"type": "json_schema", "json_schema": _output(request.output)}
         if request.stream:
             body["stream"] = True
             if self._quirks.stream_usage:
@@ -114,6 +127,14 @@ class OpenAIChat:
             return call_id
         return hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
+    def _tools(self, tools: Sequence[ToolDescription]) -> list[Json]:
+        # An agent asks with the same tools in every step; they are rendered in the first.
+        known, said = self._said
+        if known is not tools:
+            said = [self._tool(tool) for tool in tools]
+            self._said = (tools, said)
+        return said
+
     def _tool(self, tool: ToolDescription) -> Json:
         function: Json = {"name": tool.name}
         if tool.description:
@@ -147,6 +168,11 @@ class OpenAIChat:
                 return self._quirks.required_word
             case name:
                 return {"type": "function", "function": {"name": name}}
+
+
+def _output(output: OutputSchema) -> Json:
+    strict = openai_strict(output.schema)
+    return {"name": output.name, "schema": strict or plain(output.schema), "strict": strict is not None}
 
 
 def _call(call: ToolCall, call_id: str) -> Json:

@@ -95,7 +95,10 @@ async def test_a_stream_and_a_whole_reply_are_the_same_reply():
         streamed, heard = await ask(asking(gateway), stream=True)
         whole, unheard = await ask(asking(gateway))
 
-    assert streamed.parts == whole.parts
+    # The gateway makes up new ids for each request.
+    assert [getattr(part, "arguments", None) or part for part in streamed.parts] == [
+        getattr(part, "arguments", None) or part for part in whole.parts
+    ]
     assert streamed.usage == whole.usage
     assert len(heard) > 3
     assert unheard == []
@@ -152,7 +155,7 @@ async def test_a_stream_that_breaks_after_words_were_shown_is_an_error_with_what
         (status(404), BadRequest, 1),
         (status(500, headers={"x-should-retry": "false"}), ServerError, 1),
         (no_answer("closed"), ModelConnectError, 4),
-        (cut(), StreamBroken, 4),
+        (raw('data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'), StreamBroken, 4),
         (malformed("html"), BadReply, 3),
         (malformed("empty"), BadReply, 3),
         (raw('{"choices":[{"message":{"content":""},"finish_reason":"stop"}]}', content_type="application/json"), EmptyReply, 2),
@@ -162,9 +165,9 @@ async def test_a_stream_that_breaks_after_words_were_shown_is_an_error_with_what
 )
 async def test_a_lasting_fault_ends_in_one_typed_error_after_so_many_attempts(fault: Any, error: type[ModelError], attempts: int):
     with Gateway(*[fault] * 4) as gateway, pytest.raises(error) as failure:
-        await ask(asking(gateway), stream=isinstance(fault, type(cut())) and error is StreamBroken)
+        await ask(asking(gateway))
 
-    assert failure.value.attempts == attempts or error is StreamBroken
+    assert failure.value.attempts == attempts
     assert str(failure.value).startswith("openai:gpt-4o: ")
     assert len(gateway.requests) == failure.value.attempts
 
@@ -291,7 +294,7 @@ async def test_a_key_shows_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixtur
 async def test_cancelling_closes_the_connection_at_once():
     with Gateway(no_answer("silent")) as gateway:
         running = asyncio.create_task(ask(asking(gateway)))
-        while not gateway.requests:
+        while not gateway.requests:  # noqa: ASYNC110  # the gateway fills it from its own thread
             await asyncio.sleep(0)
         started = asyncio.get_running_loop().time()
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from agentloop.tools.function import Tool, tool
 from pydantic import Field
 
+from agentloop import Tool, tool
 from agentloop_files.jail import Jail, Kind, Place, said
 from agentloop_files.lines import Deadline, Line, is_binary, lines
 from agentloop_files.search import Find, fits, regex_finder, text_finder
@@ -82,7 +82,7 @@ class Files:
 
         Args:
             path: The folder, relative to the root folder; '.' is the root folder itself.
-            pattern: A glob: '*.py' fits names at any depth, 'src/**/*.py' fits paths that start in the folder. There are '*', '?', '[ab]', '**'.
+            pattern: A glob of '*', '?', '[ab]' and '**': '*.py' fits names at any depth, 'web/**/*.py' fits paths from the folder on.
         """
         place = self._jail.place(path)
         if pattern is None:
@@ -96,12 +96,12 @@ class Files:
     def grep(
         self, pattern: Pattern, path: str = ".", *, glob: Pattern | None = None, literal: bool = False, ignore_case: bool = False
     ) -> str:
-        r"""Search the lines of text files; each match comes as path:line number:line.
+        r"""Search the lines of text files; each match comes as path:line number:line. A regular expression sees 2,000 characters of a line.
 
         Args:
-            pattern: A regular expression without look-around and back-references, such as 'def \w+_file'; it sees the first 2,000 characters of a line.
+            pattern: A regular expression without look-around and back-references, such as 'def \w+_file'.
             path: The file or folder to search, relative to the root folder; '.' is the root folder itself.
-            glob: Search only files that fit, such as '*.py' or 'src/**/*.py'.
+            glob: Search only files that fit, such as '*.py' or 'web/**/*.py'.
             literal: Search for the pattern as plain text.
             ignore_case: Treat small and capital letters alike.
         """

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import errno
 import functools
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ Place = tuple[str, ...]
 """Where something really is: the names to walk down from the root, links resolved."""
 
 Kind = Literal["file", "folder", "link", "special"]
+
+_MOST_COMPARED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +71,13 @@ class Jail:
             return _kind(os.stat(place[-1], dir_fd=folder, follow_symlinks=False).st_mode)
 
     @contextmanager
-    def file(self, place: Place) -> Iterator[BinaryIO]:
+    def file(self, place: Place) -> Generator[BinaryIO, None, None]:
         """Open a regular file for reading; pipes, sockets, devices and the kernel's own files are refused."""
         with self._said(place), self._folder(place[:-1]) as folder:
             name = place[-1] if place else "."
             # Opening a device can do harm by itself, so look first.
             _check_regular(os.stat(name, dir_fd=folder, follow_symlinks=False), place)
-            file = open(name, "rb", opener=functools.partial(_opened, folder))  # noqa: SIM115, PTH123 - closed below; no Path has a folder's descriptor
+            file = open(name, "rb", opener=functools.partial(_opened, folder))  # noqa: SIM115 - closed below; no Path has a folder's descriptor
         with file:
             # What was looked at may have been swapped before it was opened.
             _check_regular(os.fstat(file.fileno()), place)
@@ -87,7 +90,7 @@ class Jail:
         return sorted(entries, key=lambda entry: entry.name)
 
     @contextmanager
-    def _folder(self, place: Place) -> Iterator[int]:
+    def _folder(self, place: Place) -> Generator[int, None, None]:
         """Open a folder name by name, so that a link put in the way meanwhile cannot lead out."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self.root, flags)
@@ -101,7 +104,7 @@ class Jail:
             os.close(descriptor)
 
     @contextmanager
-    def _said(self, place: Place) -> Iterator[None]:
+    def _said(self, place: Place) -> Generator[None, None, None]:
         """Turn the system's errors into sentences without the machine's paths."""
         try:
             yield
@@ -121,8 +124,9 @@ class Jail:
                 return f"{name} cannot be read: {os.strerror(error.errno or 0)}; try another"
 
     def _nearest(self, place: Place) -> str:
-        with suppress(OSError), self._folder(place[:-1]) as folder:
-            if nearest := difflib.get_close_matches(place[-1], os.listdir(folder), n=1):
+        with suppress(OSError), self._folder(place[:-1]) as folder, os.scandir(folder) as found:
+            names = [entry.name for entry in itertools.islice(found, _MOST_COMPARED)]
+            if nearest := difflib.get_close_matches(place[-1], names, n=1):
                 return f"; did you mean {said((*place[:-1], nearest[0]))!r}?"
         return "; list_files shows what there is"
 
@@ -183,5 +187,5 @@ def _kernel_devices() -> frozenset[int]:
     devices: set[int] = set()
     for mount in ("/proc", "/sys"):
         with suppress(OSError):
-            devices.add(os.stat(mount).st_dev)
-    return frozenset(devices - {os.stat("/").st_dev})
+            devices.add(Path(mount).stat().st_dev)
+    return frozenset(devices - {Path("/").stat().st_dev})

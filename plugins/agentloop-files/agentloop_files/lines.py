@@ -7,14 +7,13 @@ import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _PIECE = 65_536
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line, without its end."""
+class Line(NamedTuple):
+    """One line, without its end; a tuple because there are millions of them."""
 
     number: int
     """Counted from 1."""
@@ -73,7 +72,9 @@ def _skip_rest(file: BinaryIO, deadline: Deadline) -> bool:
 
 
 def _decoded(data: bytes, *, cut: bool) -> str:
+    if cut:
+        # The cut may fall inside a character, whose first bytes are then left out.
+        return codecs.getincrementaldecoder("utf-8")("replace").decode(data)
     if data.endswith(b"\n"):
         data = data[:-1].removesuffix(b"\r")
-    # A cut may fall inside a character, whose first bytes are then left out.
-    return codecs.getincrementaldecoder("utf-8")("replace").decode(data, final=not cut)
+    return data.decode("utf-8", "replace")

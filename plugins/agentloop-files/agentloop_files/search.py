@@ -59,17 +59,18 @@ def fits(place: Place, glob: str) -> bool:
     if "/" not in glob:
         return fnmatch.fnmatchcase(place[-1], glob)
     steps = [step for step in glob.split("/") if step not in {"", "."}]
+    # As in an automaton: which steps of the glob can come next, after each name of the path.
     reached = _over_stars({0}, steps)
     for name in place:
-        here = [step for step in reached if step < len(steps)]
-        moved = {step if steps[step] == "**" else step + 1 for step in here if steps[step] == "**" or fnmatch.fnmatchcase(name, steps[step])}
-        reached = _over_stars(moved, steps)
+        stay = {at for at in reached if steps[at : at + 1] == ["**"]}
+        move = {at + 1 for at in reached - stay if at < len(steps) and fnmatch.fnmatchcase(name, steps[at])}
+        reached = _over_stars(stay | move, steps)
     return len(steps) in reached
 
 
 def _over_stars(reached: set[int], steps: list[str]) -> set[int]:
-    """Add the steps that can be reached because '**' may stand for nothing."""
-    for step, glob in enumerate(steps):
-        if step in reached and glob == "**":
-            reached.add(step + 1)
+    """Add the steps that can come next because '**' may stand for nothing."""
+    for at, step in enumerate(steps):
+        if at in reached and step == "**":
+            reached.add(at + 1)
     return reached

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from agentloop.errors import PluginError
 from agentloop_files.jail import Entry, Jail, said
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from agentloop.errors import PluginError
 
 SECRET = "the secret"
 
@@ -176,7 +177,7 @@ def test_a_device_is_refused():
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the system has no /proc")
 def test_the_kernels_files_are_refused_though_they_look_regular():
-    with pytest.raises(PermissionError, match="'self/environ'|/environ' is .* the kernel's"):
+    with pytest.raises(PermissionError, match=r"'\d+/environ' is .* the kernel's"):
         read(Jail.at("/proc"), "self/environ")
 
 
@@ -184,7 +185,7 @@ def test_the_kernels_files_are_refused_though_they_look_regular():
 def test_a_file_that_may_not_be_read_says_so(root: Path):
     (root / "note.txt").chmod(0)
 
-    with pytest.raises(PermissionError, match="'note.txt' cannot be read: Permission denied; try another"):
+    with pytest.raises(PermissionError, match=r"'note\.txt' cannot be read: Permission denied; try another"):
         read(Jail.at(root), "note.txt")
 
 
@@ -207,7 +208,7 @@ def test_a_file_swapped_for_a_link_after_the_check_is_refused(root: Path, tmp_pa
     (root / "note.txt").unlink()
     (root / "note.txt").symlink_to(tmp_path / "secret.txt")
 
-    with pytest.raises(PermissionError, match="'note.txt' is a link that cannot be followed"), jail.file(place) as file:
+    with pytest.raises(PermissionError, match=r"'note\.txt' is a link that cannot be followed"), jail.file(place) as file:
         file.read()
 
 
@@ -216,7 +217,7 @@ def test_a_file_swapped_for_a_link_after_the_check_is_refused(root: Path, tmp_pa
     [
         (lambda path: path.symlink_to("../secret.txt"), OSError),
         (lambda path: path.symlink_to("sub"), OSError),
-        (lambda path: os.mkfifo(path), PermissionError),
+        (os.mkfifo, PermissionError),
         (lambda path: path.mkdir(), IsADirectoryError),
     ],
     ids=["link to a secret", "link to a folder", "pipe", "folder"],
@@ -245,7 +246,7 @@ def test_a_file_swapped_between_the_look_and_the_opening_is_refused(
 @settings(deadline=None)
 @given(
     st.lists(
-        st.sampled_from(["..", ".", "", "sub", "outside", "sibling", "insub", "twice", "secret.txt", "note.txt", "root", "~", "etc", "passwd"]),
+        st.sampled_from(["..", ".", "", "sub", "outside", "sibling", "insub", "twice", "secret.txt", "note.txt", "root", "~", "etc"]),
         min_size=1,
         max_size=8,
     ),
@@ -265,7 +266,7 @@ def test_no_path_at_all_shows_what_is_outside(lasting_root: Path, names: list[st
 def test_a_folder_is_listed_by_name_with_the_kind_of_each_thing(root: Path):
     entries = Jail.at(root).entries(())
 
-    assert [entry.name for entry in entries] == sorted(os.listdir(root))
+    assert [entry.name for entry in entries] == sorted(path.name for path in root.iterdir())
     assert {entry.name: entry.kind for entry in entries if not entry.name.startswith(("a", "o"))} == {
         "broken": "link",
         "in.txt": "link",
@@ -294,7 +295,8 @@ def test_a_root_that_is_no_folder_is_refused(root: str):
 
 def test_no_descriptor_is_left_open(root: Path):
     jail = Jail.at(root)
-    before = len(os.listdir("/dev/fd"))
+    descriptors = Path("/dev/fd")
+    before = len(list(descriptors.iterdir()))
 
     for path in ("note.txt", "sub/deep.txt", "pipe", "zzz", "sub", "round", "no/such"):
         try:
@@ -303,4 +305,4 @@ def test_no_descriptor_is_left_open(root: Path):
             continue
     jail.entries(())
 
-    assert len(os.listdir("/dev/fd")) == before
+    assert len(list(descriptors.iterdir())) == before

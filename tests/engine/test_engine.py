@@ -1,0 +1,227 @@
+"""Whole runs against a real engine, which holds its model to the tools' schemas and renders the transcript itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from enum import Enum
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from agentloop import Agent, Context, Result, Settings, Tool, tool
+from agentloop.deltas import TextDelta, ToolCallDelta
+from agentloop.errors import LengthLimit
+from agentloop.events import Replied
+from agentloop.messages import ToolCall
+from tests.engine.conftest import Line
+
+SEEDS = range(8)
+
+
+class Dish(Enum):
+    SOUP = "soup"
+    TEA = "tea"
+
+
+class Place(BaseModel):
+    city: Literal["Århus", "東京", 'the "old" town']
+    floor: Annotated[int, Field(ge=-2, le=40)]
+
+
+class Order(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    dish: Dish
+    count: Annotated[int, Field(ge=1, le=12)]
+    place: Place
+    extras: Annotated[list[Literal["salt", "oil"]], Field(max_length=2)]
+    guest: Annotated[str, Field(max_length=8)] | None
+    quick: bool
+    table: Annotated[int, Field(ge=1, le=9)] | None = None
+
+
+def ordering(orders: dict[str, Order]) -> Tool[..., Any]:
+    @tool
+    def order(
+        context: Context,
+        dish: Dish,
+        count: Annotated[int, Field(ge=1, le=12)],
+        place: Place,
+        extras: Annotated[list[Literal["salt", "oil"]], Field(max_length=2)],
+        guest: Annotated[str, Field(max_length=8)] | None,
+        quick: bool,
+        table: Annotated[int, Field(ge=1, le=9)] | None = None,
+    ) -> str:
+        "Order a dish."
+        # Without validation: what comes is what is kept.
+        orders[context.call.id] = Order.model_construct(
+            dish=dish, count=count, place=place, extras=extras, guest=guest, table=table, quick=quick
+        )
+        return f"{count} for {guest!r} in {place.city}"
+
+    return order
+
+
+@tool
+def paint(color: Literal["red", "blue"], coats: Annotated[int, Field(ge=1, le=4)]) -> str:
+    "Paint the wall."
+    return f"{coats} of {color}"
+
+
+def forced(seed: int, **settings: Any) -> Settings:
+    return Settings(**{"tool_choice": "required", "temperature": 1.0, "seed": seed, "max_tokens": 4_000} | settings)
+
+
+def calls_of(result: Result[Any]) -> list[ToolCall]:
+    return [call for message in result.transcript for call in message.calls]
+
+
+async def streamed(agent: Agent[Any], prompt: str) -> Result[Any]:
+    stream = agent.stream(prompt)
+    async for _ in stream:
+        pass
+    return stream.result
+
+
+Way = Callable[[Agent[Any], str], Coroutine[Any, Any, Result[Any]]]
+either_way = pytest.mark.parametrize("way", [Agent.run, streamed], ids=["whole", "streamed"])
+
+
+@either_way
+@pytest.mark.parametrize("seed", range(4, 8))
+async def test_what_the_model_calls_is_called_with_values_of_the_annotated_types(line: Line, way: Way, seed: int):
+    orders: dict[str, Order] = {}
+    agent = Agent(line.model, tools=[ordering(orders)], settings=forced(seed))
+
+    result = await way(agent, "Order!")
+
+    assert len(calls_of(result)) >= 1
+    assert orders == {call.id: Order.model_validate_json(call.arguments) for call in calls_of(result)}
+    assert line.statuses == [200, 200]
+    assert (result.text, result.steps) == ("Done.", 2)
+
+
+async def test_the_same_seed_makes_the_same_calls_streamed_and_whole(line: Line):
+    agents = [Agent(line.model, tools=[paint], settings=forced(seed)) for seed in range(8)]
+
+    whole = [await agent.run("Paint!") for agent in agents]
+    in_pieces = [await streamed(agent, "Paint!") for agent in agents]
+
+    assert [said(result) for result in in_pieces] == [said(result) for result in whole]
+    assert len({str(said(result)) for result in whole}) > 1
+
+
+async def test_the_pieces_of_a_streamed_call_add_up_to_it(line: Line):
+    stream = Agent(line.model, tools=[paint], settings=forced(0)).stream("Paint!")
+
+    events = [event async for event in stream]
+
+    first, last = (event.reply for event in events if isinstance(event, Replied))
+    pieces = [event for event in events if isinstance(event, ToolCallDelta)]
+    assert len(pieces) > len(first.calls)
+    for index, call in enumerate(first.calls):
+        assert "".join(piece.arguments for piece in pieces if piece.index == index) == call.arguments
+    assert "".join(event.text for event in events if isinstance(event, TextDelta)) == last.text == "Done."
+
+
+async def test_every_call_of_a_reply_is_answered_and_the_engine_reads_the_results_in_their_order(line: Line):
+    results = [await Agent(line.model, tools=[paint], instructions="Be quick.", settings=forced(seed)).run("Paint!") for seed in range(8)]
+    several = [(result, request) for result, request in zip(results, line.bodies[1::2], strict=True) if len(calls_of(result)) > 1]
+
+    prompts = [(await line.client.post(f"{line.address}/apply-template", json=request)).json()["prompt"] for _, request in several]
+
+    assert len(several) >= 1
+    for (result, _), prompt in zip(several, prompts, strict=True):
+        assert prompt.endswith(as_read_by_the_model(result))
+
+
+def as_read_by_the_model(result: Result[Any]) -> str:
+    """Write what the engine's template makes of a run's calls and results, but for the tools before them."""
+    arguments = [json.loads(call.arguments) for call in calls_of(result)]
+    calls = "".join(f'<tool_call>{{"name": "paint", "arguments": {json.dumps(each)}}}</tool_call>' for each in arguments)
+    results = "".join(f"<|tool|>{each['coats']} of {each['color']}</s>" for each in arguments)
+    return f"</s><|system|>Be quick.</s><|user|>Paint!</s><|assistant|>{calls}</s>{results}<|answer|>"
+
+
+async def test_a_reply_makes_one_call_where_parallel_calls_are_refused(line: Line):
+    agents = [Agent(line.model, tools=[paint], settings=forced(seed, parallel_tool_calls=False)) for seed in range(8)]
+
+    results = [await agent.run("Paint!") for agent in agents]
+
+    assert [len(calls_of(result)) for result in results] == [1] * 8
+
+
+@either_way
+@pytest.mark.parametrize("tokens", [5, 60, 120])
+async def test_a_call_that_the_engine_cut_is_never_run(line: Line, way: Way, tokens: int):
+    orders: dict[str, Order] = {}
+    agent = Agent(line.model, tools=[ordering(orders)], settings=forced(0, max_tokens=tokens))
+
+    with pytest.raises(LengthLimit) as raised:
+        await way(agent, "Order!")
+
+    assert orders == {}
+    assert raised.value.result.usage.output_tokens == tokens
+
+
+async def test_arguments_that_the_grammar_lets_through_and_the_tool_does_not_take_answer_the_model(line: Line):
+    packed: list[int] = []
+
+    @tool
+    def pack(eggs: Annotated[int, Field(ge=1, le=12, multiple_of=6)]) -> str:
+        "Pack eggs."
+        packed.append(eggs)
+        return "packed"
+
+    results = [await Agent(line.model, tools=[pack], settings=forced(seed)).run("Pack!") for seed in range(8)]
+
+    answers = [answer for result in results for message in result.transcript for answer in message.results]
+    wanted = [json.loads(call.arguments)["eggs"] for result in results for call in calls_of(result)]
+    assert [answer.is_error for answer in answers] == [eggs % 6 != 0 for eggs in wanted]
+    assert sorted(packed) == sorted(eggs for eggs in wanted if eggs % 6 == 0)
+    assert any(answer.is_error for answer in answers)
+    assert {result.text for result in results} == {"Done."}
+
+
+async def test_a_transcript_goes_on_with_the_next_prompt(line: Line):
+    agent = Agent(line.model, tools=[paint], settings=forced(1))
+    before = await agent.run("Paint!")
+
+    after = await agent.run("Again!", transcript=before.transcript)
+
+    assert line.statuses == [200] * 4
+    assert len(calls_of(after)) > len(calls_of(before))
+    assert after.text == "Done."
+
+
+async def test_runs_side_by_side_do_not_mix(line: Line):
+    agents = [Agent(line.model, tools=[paint], settings=forced(seed)) for seed in range(8)]
+    alone = [await agent.run("Paint!") for agent in agents]
+
+    together = await asyncio.gather(*(way(agent, "Paint!") for agent, way in zip(agents, [Agent.run, streamed] * 4, strict=True)))
+
+    assert [said(result) for result in together] == [said(result) for result in alone]
+
+
+@either_way
+async def test_the_answer_takes_the_type_that_was_asked_for(line: Line, way: Way):
+    result = await way(Agent(line.model, output=Place, settings=Settings(temperature=1.0, seed=0, max_tokens=1_000)), "Where?")
+
+    assert isinstance(result.output, Place)
+    assert result.steps == 1
+
+
+async def test_the_reply_names_the_model_that_the_engine_lists(line: Line):
+    events = [event async for event in Agent(line.model, tools=[paint], settings=forced(0)).stream("Paint!")]
+
+    listed = (await line.client.get(f"{line.address}/v1/models")).json()["data"]
+
+    assert {event.reply.model for event in events if isinstance(event, Replied)} == {model["id"] for model in listed} == {"tiny"}
+
+
+def said(result: Result[Any]) -> list[Any]:
+    """List what the engine chose: all but the ids it gives at random."""
+    return [(call.id, call.name, call.arguments) for call in calls_of(result)]

@@ -1,0 +1,168 @@
+"""Threads are few, are used again, and hold nobody up."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from agentloop.tools.threads import NoResult, run_in_thread
+
+ROOT = Path(__file__).parents[2]
+
+
+async def test_work_is_done_in_a_daemon_thread():
+    daemon = await run_in_thread(lambda: threading.current_thread().daemon)
+
+    assert daemon
+
+
+async def test_a_thread_is_used_again():
+    threads = {await run_in_thread(threading.get_ident) for _ in range(20)}
+
+    assert len(threads) < 20
+
+
+async def test_at_most_sixteen_work_at_once():
+    lock, busy, most = threading.Lock(), 0, 0
+    full = threading.Barrier(16)
+
+    def work() -> None:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        full.wait(5)
+        with lock:
+            busy -= 1
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(run_in_thread(work) for _ in range(48)))
+
+    assert most == 16
+
+
+async def test_an_abandoned_thread_gives_its_place_to_another():
+    release = threading.Event()
+
+    async def stuck() -> None:
+        with pytest.raises(NoResult):
+            await run_in_thread(lambda: release.wait(5), seconds=0.01)
+
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(stuck() for _ in range(20)))
+        together = threading.Barrier(16)
+        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+
+    release.set()
+
+
+async def test_the_time_of_waiting_for_a_thread_is_not_counted():
+    release = threading.Event()
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(run_in_thread(lambda: "done", seconds=0.01))
+    done, _ = await asyncio.wait({waiting}, timeout=0.1)
+    release.set()
+
+    assert not done
+    assert await asyncio.wait_for(waiting, 5) == "done"
+    await asyncio.gather(*busy)
+
+
+async def test_work_that_is_given_up_before_it_starts_is_never_done():
+    release, done = threading.Event(), threading.Event()
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(run_in_thread(done.set))
+    await asyncio.sleep(0)
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    release.set()
+    await asyncio.gather(*busy)
+    await asyncio.gather(*(run_in_thread(lambda: None) for _ in range(40)))
+
+    assert not done.is_set()
+
+
+async def test_what_the_work_raises_comes_out():
+    with pytest.raises(ZeroDivisionError):
+        await run_in_thread(lambda: 1 / 0)
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await run_in_thread(lambda: next(iter([])))
+
+
+def test_a_result_that_comes_after_the_loop_has_closed_hurts_nobody():
+    release, left = threading.Event(), threading.Event()
+
+    def work() -> None:
+        release.wait(5)
+        left.set()
+
+    async def give_up() -> None:
+        with pytest.raises(NoResult):
+            await run_in_thread(work, seconds=0.01)
+
+    asyncio.run(give_up())
+    release.set()
+
+    assert left.wait(5)
+    assert asyncio.run(run_in_thread(lambda: "fine")) == "fine"
+
+
+def test_a_stuck_tool_does_not_hold_up_the_end_of_the_process():
+    script = """
+import asyncio, threading
+from agentloop.tools.threads import NoResult, run_in_thread
+
+async def main():
+    try:
+        await run_in_thread(threading.Event().wait, seconds=0.01)
+    except NoResult:
+        print("gave up")
+
+asyncio.run(main())
+"""
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "gave up\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_has_threads_of_its_own():
+    script = """
+import asyncio, os
+from agentloop.tools.threads import run_in_thread
+
+print(asyncio.run(run_in_thread(lambda: "parent")), flush=True)
+child = os.fork()
+if not child:
+    print(asyncio.run(run_in_thread(lambda: "child")), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=5,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert (ended.stdout, ended.stderr) == ("parent\nchild\n", "")
