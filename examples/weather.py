@@ -4,7 +4,7 @@ Without a key it talks to a scripted gateway on this machine; with OPENAI_API_KE
 """
 
 import os
-from typing import Literal
+from typing import Annotated, Literal
 
 from agentloop import Agent, model, tool
 from agentloop.models import Model
@@ -14,13 +14,11 @@ NOVEMBER_CELSIUS = {"boston": 7.4, "phoenix": 18.2, "san francisco": 14.1}
 
 
 @tool(effect="read")
-def get_current_weather(location: str, unit: Literal["celsius", "fahrenheit"] = "fahrenheit") -> str:
-    """Get the current weather in a given location
-
-    Args:
-        location: The city and state, e.g. San Francisco, CA
-        unit:
-    """  # noqa: D400, D414, D415  # the documents' words, and they have none for unit
+def get_current_weather(
+    location: Annotated[str, "The city and state, e.g. San Francisco, CA"],
+    unit: Literal["celsius", "fahrenheit"] = "fahrenheit",
+) -> str:
+    """Get the current weather in a given location"""  # noqa: D415  # the documents' words
     celsius = NOVEMBER_CELSIUS[location.partition(",")[0].lower()]
     return f"{celsius:.0f} °C" if unit == "celsius" else f"{celsius * 9 / 5 + 32:.0f} °F"
 

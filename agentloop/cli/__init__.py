@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from io import TextIOWrapper
 from typing import NoReturn
 
 _EXTRA = ("click", "rich")
@@ -16,8 +17,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if missing:
         sys.stderr.write(f"agentloop: the command line needs {' and '.join(missing)}; pip install 'agentloop-core[cli]'\n")
         sys.exit(2)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # Half a surrogate pair in an answer is no reason to lose the rest.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from agentloop.cli.app import app  # noqa: PLC0415 - click is an extra
     except KeyboardInterrupt:
         sys.exit(130)
-    app(arguments, prog_name="agentloop")
+    app.main(arguments, prog_name="agentloop")

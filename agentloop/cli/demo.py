@@ -42,7 +42,7 @@ def demo() -> ExitCode:
     page.heading("agentloop demo", "a real agent and real tools; only the model is scripted, and it is asked over HTTP on this machine")
     page.code(getsource(demo_script))
     page.heading("What it does")
-    page.line(f"› {QUESTION}")
+    page.line(f"> {QUESTION}")
     page.line()
     trip = _run(pretty=pretty)
     page.line()

@@ -45,7 +45,7 @@ def daylight(city: City, day: date) -> float:
     return round(24 / pi * acos(max(-1, min(1, dawn))), 1)
 
 
-TOOLS = [distance, daylight]
+TOOLS = (distance, daylight)
 
 
 async def plan(question: str, *, model: Model, show: Show) -> Trip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -21,7 +22,7 @@ def list_tools(targets: Iterable[str]) -> None:
         PluginError: There is nothing of such a name.
     """
     tools = tools_named(targets).values()
-    _print_table([(_signature(tool), tool.options.effect, _rules(tool), _first_line(tool.description.description)) for tool in tools])
+    _print_table([(_signature(tool), tool.options.effect, _rules(tool), _first_sentence(tool.description.description)) for tool in tools])
 
 
 def list_plugins() -> None:
@@ -46,8 +47,8 @@ def _rules(tool: Tool[..., Any]) -> str:
     return ", ".join(rule for rule, holds in rules.items() if holds)
 
 
-def _first_line(description: str) -> str:
-    return description.strip().partition("\n")[0]
+def _first_sentence(description: str) -> str:
+    return re.split(r"(?<=\.)\s|\n", description.strip(), maxsplit=1)[0]
 
 
 def _state(plugin: plugins.Plugin) -> str:

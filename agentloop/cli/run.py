@@ -117,9 +117,11 @@ class _Conversation:
         words: list[str] = []
         for call in result.waiting:
             try:
+                if self._wish.form == "jsonl":
+                    raise NobodyToAsk
                 decision = decide(call, self._tools[call.name], answers=sys.stdin, out=sys.stderr)
             except NobodyToAsk:
-                say(f"{call_line(call)} needs a person's approval, and there is no terminal to ask on; run it on one")
+                say(f"{call_line(call)} needs a person's approval, and nobody can be asked here; run it on a terminal")
                 raise
             words.append(decision.word)
             if decision.word == "approved":

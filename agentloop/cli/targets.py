@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -64,5 +63,7 @@ def _plain_function(spec: str) -> Callable[..., Any] | None:
     wanted = plugins.parse(spec)
     if wanted.attribute is None or wanted.settings:
         return None
-    found = functools.reduce(lambda owner, name: getattr(owner, name, None), wanted.attribute.split("."), sys.modules.get(wanted.source))
+    found: Any = sys.modules.get(wanted.source)
+    for name in wanted.attribute.split("."):
+        found = getattr(found, name, None)
     return found if inspect.isroutine(found) else None

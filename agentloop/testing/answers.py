@@ -81,6 +81,10 @@ class Format(Protocol):
         """Say why a provider would refuse the request, or None."""
         ...
 
+    def last_words(self, body: Mapping[str, Any]) -> str:
+        """Say what the request ends with, for errors."""
+        ...
+
     def reply(self, turn: Turn, *, body: Mapping[str, Any], number: int) -> Answer:
         """Say the turn, streamed or whole as the request asks; `number` makes the ids."""
         ...

@@ -14,9 +14,10 @@ from agentloop.testing.answers import Answer, Format, HeardRequest, Problem
 from agentloop.testing.faults import GatewayAnswer, GatewayTurn, Spoiled, paced
 from agentloop.testing.in_process import InProcess
 from agentloop.testing.loopback import Loopback
-from agentloop.testing.turns import Always, Failure, Script, ScriptExhausted, Turn, played
+from agentloop.testing.turns import Always, Failure, Script, ScriptExhausted, Turn, check_playable, played
 
 _FORMATS: Mapping[str, Format] = {"/v1/chat/completions": chat_format}
+_PLAYABLE = (Turn, Failure, Problem, Answer, Spoiled)
 _NO_RETRY = {"x-should-retry": "false"}
 
 
@@ -46,6 +47,8 @@ class Gateway:
             pace: Seconds before each event of a stream, so that a person sees it come.
             models: What `GET /v1/models` lists; requests may name any.
         """
+        for turn in turns:
+            check_playable(turn, _PLAYABLE, player="a gateway")
         self._script = Script[GatewayAnswer](turns)
         self._key = key
         self._pace = pace
@@ -93,9 +96,9 @@ class Gateway:
 
     def close(self) -> None:
         """Close all connections and the port; open requests are given up."""
-        if self._loopback is not None:
-            self._loopback.close()
-            self._loopback = None
+        loopback, self._loopback = self._loopback, None
+        if loopback is not None:
+            loopback.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -132,7 +135,7 @@ class Gateway:
     async def _played(self, request: HeardRequest, format_: Format) -> Answer:
         number, self._replies = self._replies, self._replies + 1
         try:
-            turn = self._script.take(chat_format.last_words(request.body))
+            turn = self._script.take(format_.last_words(request.body))
         except ScriptExhausted as error:
             request.refused = str(error)
             return format_.refusal(Problem(message=str(error), status=500, type="server_error", code="script_exhausted", headers=_NO_RETRY))
@@ -145,6 +148,7 @@ class Gateway:
 
     async def _said(self, turn: GatewayAnswer, body: Any, number: int, format_: Format) -> Answer:
         said: GatewayTurn = await played(turn, body)
+        check_playable(said, _PLAYABLE, player="a gateway")
         match said:
             case Turn():
                 return paced(format_.reply(said, body=body, number=number), self._pace)

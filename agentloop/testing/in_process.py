@@ -25,7 +25,7 @@ class InProcess(httpx.AsyncBaseTransport):
         # Either library insists that a response's stream is of its own class.
         self._stream: Any = type("ScriptedStream", (_Playing, self._library.AsyncByteStream), {})
 
-    async def handle_async_request(self, request: Any) -> Any:
+    async def answer(self, request: Any) -> Any:
         """Answer the request as the gateway's port would."""
         target = request.url.raw_path.decode("ascii")
         heard = HeardRequest.read(request.method, target, headers=request.headers.items(), content=await request.aread())
@@ -41,8 +41,10 @@ class InProcess(httpx.AsyncBaseTransport):
         headers = dict(answer.headers)
         headers |= {"transfer-encoding": "chunked"} if answer.length is None else {"content-length": str(answer.length)}
         stream = self._stream()
-        stream.play(answer, heard, patience)
+        stream.play(answer, heard, patience=patience)
         return self._library.Response(answer.status, headers=headers, stream=stream, request=request)
+
+    handle_async_request = answer  # The name is httpx's.
 
 
 class _Patience:
@@ -73,7 +75,7 @@ class _Patience:
 class _Playing:
     """The body of an answer on its way."""
 
-    def play(self, answer: Answer, heard: HeardRequest, patience: _Patience) -> None:
+    def play(self, answer: Answer, heard: HeardRequest, *, patience: _Patience) -> None:
         """Say what is to be sent."""
         self._heard = heard
         self._pieces = self._sent(answer, patience)

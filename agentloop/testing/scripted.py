@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import cast
 
 from agentloop.deltas import Assembly
 from agentloop.messages import Reply, Request
 from agentloop.models import Hear
-from agentloop.testing.turns import Always, Failure, Script, Turn, played
+from agentloop.testing.turns import Always, Failure, Script, Turn, check_playable, played
 
 ModelTurn = Turn | Failure
 ModelAnswer = ModelTurn | Callable[[Request], ModelTurn | Awaitable[ModelTurn]]
@@ -26,7 +25,7 @@ class Scripted:
 
     def __init__(self, *turns: ModelAnswer | Always[ModelAnswer], name: str = "scripted") -> None:
         for turn in turns:
-            _check_playable(turn)
+            check_playable(turn, (Turn, Failure), player="a scripted model")
         self._script = Script[ModelAnswer](turns)
         self._name = name
         self.heard = []
@@ -54,6 +53,7 @@ class Scripted:
         heard = replace(request, messages=tuple(request.messages), tools=tuple(request.tools))
         self.heard.append(heard)
         turn: ModelTurn = await played(self._script.take(_summary(heard)), heard)
+        check_playable(turn, (Turn, Failure), player="a scripted model")
         if isinstance(turn, Failure):
             raise turn.error
         assembly = Assembly(request.step)
@@ -62,16 +62,6 @@ class Scripted:
             if request.stream:
                 await hear(delta)
         return assembly.reply()
-
-
-def _check_playable(turn: object) -> None:
-    if isinstance(turn, Always):
-        turn = cast("Always[object]", turn).turn
-    if not isinstance(turn, Turn | Failure) and not callable(turn):
-        raise TypeError(
-            f"a scripted model cannot play {type(turn).__name__}; "
-            "give it calls(...), says(...), refuses(...), fails(...) or a function, and play faults of HTTP with Gateway(...)"
-        )
 
 
 def _summary(request: Request) -> str:

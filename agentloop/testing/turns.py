@@ -166,6 +166,18 @@ class Script(Generic[Played]):
             return first
 
 
+def check_playable(turn: object, kinds: tuple[type, ...], *, player: str) -> None:
+    """Make sure that the turn is one of these, or a function that may give one.
+
+    Raises:
+        TypeError: It is not.
+    """
+    if isinstance(turn, Always):
+        turn = cast("Always[object]", turn).turn
+    if not isinstance(turn, kinds) and not callable(turn):
+        raise TypeError(f"{player} cannot play {turn!r:.200}; give it calls(...), says(...), refuses(...), fails(...) or a function")
+
+
 async def played(turn: Played | Callable[[Asked], Played | Awaitable[Played]], asked: Asked) -> Played:
     """Ask a turn that is a function what it says to `asked`; any other turn stays as it is."""
     if not callable(turn):

@@ -12,6 +12,7 @@ from agentloop.tools.function import Tool, tool
 from agentloop.tools.parameters import innermost
 
 _MOST_NAMES = 50
+_LONGEST_NAME = 64
 
 
 def collect(tools: Iterable[Toolset | Callable[..., Any]]) -> dict[str, Tool[..., Any]]:
@@ -33,11 +34,14 @@ def collect(tools: Iterable[Toolset | Callable[..., Any]]) -> dict[str, Tool[...
 
 def describe_unknown(name: str, known: Collection[str]) -> str:
     """Tell a model that there is no such tool, which comes nearest, and which there are."""
-    nearest = difflib.get_close_matches(name, known, n=1)
+    name = name[:_LONGEST_NAME]
+    # Models also write `functions.search` and `Search`.
+    by_lower = {each.lower(): each for each in known}
+    nearest = difflib.get_close_matches(name.lower().rpartition(".")[2], by_lower, n=1)
+    guess = f" Did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
     names = sorted(known)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-    guess = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"There is no tool {name[:64]!r}.{guess} Tools: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
+    return f"There is no tool {name!r}.{guess} Tools: {', '.join(names[:_MOST_NAMES]) or 'none'}{more}."
 
 
 def _tools(source: Any) -> Iterable[Tool[..., Any]]:

@@ -68,7 +68,7 @@ class Definition:
         self.options = Options(**options)
         _check(self.name, self.options)
         worker = innermost(function)
-        local = functools.cache(lambda: local_names(worker))
+        local = local_names(worker)
         self.parameters = read_parameters(
             function,
             tool=self.name,

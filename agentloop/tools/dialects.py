@@ -43,10 +43,11 @@ def plain(schema: Mapping[str, Any]) -> Schema:
     Below, an array says what is in it, and `required` names only properties.
     """
     root = checked(schema)
-    if root.keys() & _NOT_AT_ROOT:
-        flat = _side_by_side(root, root=root, known={}, depth=0)
-        root = checked(_telling(without(flat, *_NOT_AT_ROOT), {keyword: flat[keyword] for keyword in _NOT_AT_ROOT if keyword in flat}))
     kinds = types(root)
+    if any(keyword in root for keyword in _NOT_AT_ROOT):
+        flat = _side_by_side(root, root=root, known={}, depth=0)
+        kinds = types(flat)
+        root = checked(_telling(without(flat, *_NOT_AT_ROOT), {keyword: flat[keyword] for keyword in _NOT_AT_ROOT if keyword in flat}))
     if kinds and "object" not in kinds:
         raise ToolDefinitionError(f"a tool's arguments must be an object, not {' or '.join(kinds)}; make the value a parameter")
     return _completed({**root, "type": "object", "properties": root.get("properties", {})})
@@ -153,7 +154,6 @@ _SAYS_NOTHING = (("additionalProperties", False), ("default", None), ("unevaluat
 # What the branches of a union are told of what stands beside it.
 _SHARED = ("type", *_LIMITS, *_COUNTS, "uniqueItems")
 _ANYTHING = ("string", "number", "boolean", "object", "array")
-_NULLABLE: Schema = {"nullable": True}
 
 
 def _telling(schema: Schema, told: Mapping[str, Any]) -> Schema:
@@ -327,7 +327,7 @@ def _gemini(schema: AnySchema, anything: tuple[str, ...] = _ANYTHING) -> Schema:
         given = merged(*(as_schema(part) for part in given["allOf"]), without(given, "allOf"))
     union = _only_union(given)
     if union is None:
-        kinds = types(given) or anything
+        kinds = types(given) or (*anything, "null")
         branches = [_gemini_value(given, kind) for kind in kinds if kind != "null"]
         nullable = "null" in kinds
     else:
@@ -335,10 +335,7 @@ def _gemini(schema: AnySchema, anything: tuple[str, ...] = _ANYTHING) -> Schema:
         parts = [beside | as_schema(part) for part in given[union]]
         branches = [_gemini(part) for part in parts if types(part) != ["null"]]
         nullable = any(types(part) == ["null"] for part in parts)
-    whole = _united(branches)
-    if nullable or given.get("nullable") is True:
-        whole = {"anyOf": [part | _NULLABLE for part in whole["anyOf"]]} if "anyOf" in whole else whole | _NULLABLE
-    return _introduced(whole, given)
+    return _introduced(branches, given, nullable=nullable or given.get("nullable") is True)
 
 
 def _only_union(given: Schema) -> str | None:
@@ -388,22 +385,17 @@ def _words(own: Schema) -> list[str]:
     return words if all(words) else []
 
 
-def _united(branches: list[Schema]) -> Schema:
-    """Put branches into a union, which must stand alone: "When using any_of, it must be the only field set"."""
-    flat: list[Schema] = [inner for branch in branches for inner in branch.get("anyOf", (branch,))]
-    if not flat:
-        return {"type": "string", "description": "[const: null]", **_NULLABLE}
-    return flat[0] if len(flat) == 1 else {"anyOf": flat}
-
-
-def _introduced(whole: Schema, given: Schema) -> Schema:
-    """Describe a rendered schema, or the first branch of a union, as the schema was described."""
+def _introduced(branches: list[Schema], given: Schema, *, nullable: bool) -> Schema:
+    """Unite rendered branches, the first of which bears what is said of them all."""
+    flat: list[Schema] = [inner for branch in branches for inner in branch.get("anyOf", [branch])]
+    first, *others = flat or [{"type": "string", "description": "[const: null]"}]
     told = {keyword: given[keyword] for keyword in ("default", "examples") if given.get(keyword) is not None}
-    text = _telling({"description": given.get("description", "")}, told)["description"]
-    branches: list[Schema] = whole.get("anyOf", [whole])
-    first, *others = branches
-    if text:
-        first = _described(first, f"{text} {first.get('description', '')}")
+    words = _telling({"description": given.get("description", "")}, told)["description"]
+    if words:
+        first = _described(first, f"{words} {first.get('description', '')}")
+    if nullable:
+        first = {**first, "nullable": True}
     if others:
+        # "When using any_of, it must be the only field set", says Vertex.
         return {"anyOf": [first, *others]}
     return {**first, "title": given["title"]} if "title" in given else first

@@ -11,8 +11,6 @@ from inspect import Parameter
 from types import MethodType
 from typing import Any
 
-from pydantic.fields import FieldInfo
-
 from agentloop.errors import AgentLoopError, ToolDefinitionError
 from agentloop.tools.annotations import resolve
 from agentloop.tools.context import Context
@@ -66,7 +64,7 @@ def read_parameters(
     tool: str,
     in_class: bool,
     untyped: bool,
-    local: Callable[[], Mapping[str, Any]],
+    local: Mapping[str, Any],
 ) -> Parameters:
     """Read what the function takes.
 
@@ -86,11 +84,11 @@ def read_parameters(
     # A signature still lists what a partial binds by name, with the bound value as its default.
     bound = function.keywords if isinstance(function, functools.partial) else {}
     module_names = global_names(function)
-    typed = [
-        parameter.replace(annotation=_annotation(parameter, tool, untyped=untyped, module_names=module_names, local=local))
-        for parameter in listed
-        if parameter.name not in bound
-    ]
+    typed: list[Parameter] = []
+    for parameter in listed:
+        if parameter.name not in bound:
+            annotation = _annotation(parameter, tool, untyped=untyped, module_names=module_names, local=local)
+            typed.append(parameter if annotation is parameter.annotation else parameter.replace(annotation=annotation))
     context = _context(typed, tool)
     open_ended = bool(typed) and typed[-1].kind is Parameter.VAR_KEYWORD
     return Parameters(
@@ -119,9 +117,9 @@ def _annotation(
     *,
     untyped: bool,
     module_names: Mapping[str, Any],
-    local: Callable[[], Mapping[str, Any]],
+    local: Mapping[str, Any],
 ) -> Any:
-    if isinstance(parameter.default, FieldInfo):
+    if is_field(parameter.default):
         raise ToolDefinitionError(
             f"tool {tool!r}: parameter {parameter.name!r} has a Field as its default; write Annotated[..., Field(...)] and a plain default"
         )
@@ -129,7 +127,7 @@ def _annotation(
         return parameter.annotation
     if parameter.annotation is not Parameter.empty:
         owner = f"tool {tool!r}: parameter {parameter.name!r}"
-        return resolve(parameter.annotation, module_names=module_names, local=local(), owner=owner)
+        return resolve(parameter.annotation, module_names=module_names, local=local, owner=owner)
     if untyped:
         return Any
     raise ToolDefinitionError(f"tool {tool!r}: parameter {parameter.name!r} has no type; add an annotation")
@@ -184,3 +182,8 @@ def _given(function: Any, typed: list[Parameter]) -> set[str]:
         function = function.func if isinstance(function, functools.partial) else function.__func__
         given |= {parameter.name for parameter in inspect.signature(function).parameters.values() if parameter.kind in _NAMED} - free
     return given
+
+
+def is_field(value: Any) -> bool:
+    """Whether the value is what `pydantic.Field()` gives; told by its name, because to import the class costs as much as all of agentloop."""
+    return type(value).__name__ == "FieldInfo" and type(value).__module__ == "pydantic.fields"

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequen
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing, closing
 from dataclasses import replace
+from pathlib import PurePath
 from typing import Any, cast
 
 from pydantic_core import to_json, to_jsonable_python
@@ -105,6 +106,8 @@ def _json(value: Any, tool: str) -> str:
                 return dict(odd)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             case memoryview():
                 return odd.tobytes()
+            case PurePath():
+                return str(odd)
             case Sequence() | AbstractSet() | ValuesView():
                 return list(odd)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
             case _:
@@ -124,10 +127,21 @@ def _json(value: Any, tool: str) -> str:
 def _json_of_odd_text(value: Any, familiar: Callable[[Any], Any]) -> str | None:
     """Write JSON of what holds half surrogate pairs, as file names do that are not UTF-8."""
     try:
-        plain = to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="null", fallback=familiar)
+        plain = to_jsonable_python(_with_strict_keys(value), bytes_mode="base64", inf_nan_mode="null", fallback=familiar)
         return _strict(json.dumps(plain, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
     except (ValueError, RecursionError):
         return None
+
+
+def _with_strict_keys(value: Any) -> Any:
+    match value:
+        case dict():
+            entries = cast("dict[Any, Any]", value).items()
+            return {_strict(key) if isinstance(key, str) else key: _with_strict_keys(inner) for key, inner in entries}
+        case list():
+            return [_with_strict_keys(inner) for inner in cast("list[Any]", value)]
+        case _:
+            return value
 
 
 def _what(value: Any, unknown: list[str], error: ValueError) -> str:

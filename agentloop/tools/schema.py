@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from inspect import Parameter, isroutine
+from inspect import Parameter
 from types import GenericAlias
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import ConfigDict, Field, TypeAdapter
-from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError, PydanticUndefinedAnnotation
-from pydantic.fields import FieldInfo
 from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema, from_json, to_json
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import Unpack
 
 from agentloop.errors import ToolDefinitionError
-from agentloop.tools.annotations import undefined
+from agentloop.tools.parameters import is_field
 from agentloop.tools.plain import plain
-from agentloop.tools.rendering import render
 
-_CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, val_json_bytes="base64", ser_json_bytes="base64", regex_engine="rust-regex")
 _CORE_CONFIG = CoreConfig(allow_inf_nan=False, val_json_bytes="base64", regex_engine="rust-regex")
 
-_BLANK: Any = Field()
 _ANNOTATED: Any = Annotated
-_TYPED_DICT: Any = TypedDict
 
 _Fields = dict[str, core_schema.TypedDictField]
 _Json = dict[str, Any]
@@ -90,7 +83,7 @@ class _Taken:
         return self.parameter.default is not Parameter.empty or self.parameter.kind is Parameter.VAR_POSITIONAL
 
 
-def describe(parameters: tuple[Parameter, ...], *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]) -> Schema:
+def describe(parameters: tuple[Parameter, ...], *, tool: str, module: str, local: Mapping[str, Any]) -> Schema:
     """Describe what the parameters take.
 
     Args:
@@ -133,7 +126,7 @@ def _without_description(annotation: Any) -> tuple[Any, str | None]:
             said = said or item
         elif isinstance(document := getattr(item, "documentation", None), str):
             said = said or document
-        elif isinstance(item, FieldInfo):
+        elif is_field(item):
             described = item.description or described
             if not _only_describes(item):
                 kept.append(item)
@@ -142,9 +135,10 @@ def _without_description(annotation: Any) -> tuple[Any, str | None]:
     return _ANNOTATED[(base, *kept)] if kept else base, described or said
 
 
-def _only_describes(info: FieldInfo) -> bool:
+def _only_describes(info: Any) -> bool:
+    blank = type(info)()
     return all(
-        getattr(info, name) == getattr(_BLANK, name) for name in FieldInfo.__slots__ if not name.startswith("_") and name != "description"
+        getattr(info, name) == getattr(blank, name) for name in blank.__slots__ if not name.startswith("_") and name != "description"
     )
 
 
@@ -159,53 +153,12 @@ def _from_table(taken: list[_Taken]) -> Schema | None:
     return schema
 
 
-def _from_pydantic(taken: list[_Taken], *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]) -> Schema:
-    try:
-        core, shown = _described(taken, module, local)
-    except Exception as error:  # types bring their own code for describing them
-        raise _refusal(taken, error, tool=tool, module=module, local=local) from error
-    definitions: list[CoreSchema] = []
-    if core["type"] == "definitions":
-        definitions, core = core["definitions"], core["schema"]
-    fields = cast("core_schema.TypedDictSchema", core)["fields"]
-    return Schema(fields, shown["properties"], [], core_definitions=definitions, definitions=shown.get("$defs", {}))
+def _from_pydantic(taken: list[_Taken], *, tool: str, module: str, local: Mapping[str, Any]) -> Schema:
+    # What describes any type is most of pydantic; an app whose tools take what the table has never imports it.
+    from agentloop.tools.any_type import describe_any  # noqa: PLC0415
 
-
-def _described(taken: list[_Taken], module: str, local: Callable[[], Mapping[str, Any]]) -> tuple[CoreSchema, _Json]:
-    # A typed dict may have keys of any name, and hands its config down to dataclasses and typed dicts that have none.
-    arguments = _TYPED_DICT("Arguments", {each.name: each.annotation for each in taken})
-    arguments.__pydantic_config__ = _CONFIG
-    arguments.__module__ = module
-    adapter = TypeAdapter[Any](arguments)
-    if not adapter.pydantic_complete:
-        adapter.rebuild(_types_namespace=local(), raise_errors=True)
-    return adapter.core_schema, render(adapter.core_schema)
-
-
-def _refusal(
-    taken: list[_Taken], error: Exception, *, tool: str, module: str, local: Callable[[], Mapping[str, Any]]
-) -> ToolDefinitionError:
-    for each in taken:
-        try:
-            _described([each], module, local)
-        except Exception as found:  # noqa: BLE001  # types bring their own code for describing them
-            return _refused(each, found, f"tool {tool!r}: parameter {each.name!r}")
-    return ToolDefinitionError(f"tool {tool!r}: its parameters cannot be described together: {error}; change one of their types")
-
-
-def _refused(taken: _Taken, error: Exception, owner: str) -> ToolDefinitionError:
-    match error:
-        case PydanticUndefinedAnnotation():
-            return undefined(error.name, owner=owner)
-        case PydanticSchemaGenerationError() | PydanticInvalidForJsonSchema():
-            return ToolDefinitionError(f"{owner} has the type {_type_name(taken.annotation)}, which JSON cannot say; take what a model can write")
-        case _:
-            reason = str(error).split("\n\n", 1)[0].rstrip(".")
-            return ToolDefinitionError(f"{owner} cannot be described: {reason}; change its type")
-
-
-def _type_name(annotation: Any) -> str:
-    return annotation.__qualname__ if isinstance(annotation, type) or isroutine(annotation) else str(annotation).replace("typing.", "")
+    found = describe_any({each.name: each.annotation for each in taken}, tool=tool, module=module, local=local)
+    return Schema(found.fields, found.properties, [], core_definitions=found.core_definitions, definitions=found.definitions)
 
 
 def _settle(taken: _Taken, schema: Schema, tool: str) -> None:

@@ -78,7 +78,7 @@ class _Job(Generic[T]):
             value = self.context.run(self.work)
         except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to who waits
             # A future cannot carry a StopIteration.
-            failure = RuntimeError(f"the work raised {error!r}") if isinstance(error, StopIteration) else error
+            failure = RuntimeError("function raised StopIteration") if isinstance(error, StopIteration) else error
             self._tell(lambda: self.future.set_exception(failure))
         else:
             self._tell(lambda: self.future.set_result(value))

@@ -2,45 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 
-from agentloop import model
-from agentloop.models.http import HTTPModel
+from tests.engine.line import Line
 
 NEEDED = ("xllamacpp", "gguf", "numpy")
-SERVER = Path(__file__).with_name("server.py")
+ROOT = Path(__file__).parents[2]
 TRUST = ssl.create_default_context()
-
-
-@dataclass(frozen=True)
-class Line:
-    """A client of the engine that notes what goes over it."""
-
-    address: str
-    client: httpx.AsyncClient
-    bodies: list[Any] = field(default_factory=list)
-    """The requests that were answered."""
-    statuses: list[int] = field(default_factory=list)
-
-    @property
-    def model(self) -> HTTPModel:
-        return model("llamacpp:tiny", base_url=f"{self.address}/v1", client=self.client)
-
-    async def note(self, response: httpx.Response) -> None:
-        self.bodies.append(json.loads(response.request.content))
-        self.statuses.append(response.status_code)
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +28,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(f"no engine: {', '.join(missing)} not installed; `uv sync --group engine` installs it")
     folder = tmp_path_factory.mktemp("engine")
     log = folder / "log.txt"
+    command = [sys.executable, "-m", "tests.engine.server", str(folder)]
     with log.open("w") as errors:
         process = subprocess.Popen(  # noqa: S603 - a script of ours
-            [sys.executable, str(SERVER), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         )
     try:
         yield _first_line(process) or pytest.fail(f"the engine did not start:\n{log.read_text(errors='replace')}")

@@ -1,4 +1,4 @@
-"""Serves the tiny model with llama.cpp until its standard input ends: `python server.py FOLDER`."""
+"""Serves the tiny model with llama.cpp until its standard input ends: `python -m tests.engine.server FOLDER`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 import xllamacpp
 
-# Beside this script, whose folder is where Python looks first.
-import tiny_model
+from tests.engine import tiny_model
 
 
 def serve(folder: Path) -> None:
@@ -16,7 +15,7 @@ def serve(folder: Path) -> None:
     path = folder / "tiny.gguf"
     tiny_model.write(path)
     server = xllamacpp.Server(_parameters(path))
-    print(server.listening_address, flush=True)  # noqa: T201 - whoever started this script waits for the line
+    print(server.listening_address, flush=True)
     sys.stdin.read()
 
 

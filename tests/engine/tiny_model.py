@@ -1,11 +1,12 @@
 """Writes a language model of half a megabyte: its weights are chance, but for the few habits that let its replies end.
 
-A habit is a direction into which one token points and from which the output reads another, so that the other follows the one. Under a grammar,
-such a model says whatever the grammar allows; without one it would babble.
+A habit is a direction into which one token points and from which the output reads another, so that the other follows the one. Under a
+grammar, such a model says whatever the grammar allows; without one it would babble.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ KINDS = {
 }
 TOKENS = list(KINDS)
 
-# What follows a token, and how surely: asked, the model calls a tool; after a call it ends, or makes another; after a result it says "Done.".
+# What follows a token, and how surely: asked, it calls a tool; after a call it ends, or makes another; after a result it says "Done.".
 HABITS = {
     "<|assistant|>": {"<tool_call>": 4.0},
     "}": {"</tool_call>": 1.0},
@@ -119,7 +120,7 @@ def _layer(chance: np.random.Generator) -> dict[str, Weights]:
     """Make what lets a token's vector depend on those before it."""
 
     def mixing(rows: int, columns: int) -> Weights:
-        return chance.standard_normal((rows, columns)) / np.sqrt(columns)
+        return chance.standard_normal((rows, columns)) / math.sqrt(columns)
 
     def adding(columns: int) -> Weights:
         weights = 3 * mixing(WIDTH, columns)

@@ -16,6 +16,7 @@ ADDED = {"role": "tool", "tool_call_id": "call_a", "content": "3"}
 SUBBED = {"role": "tool", "tool_call_id": "call_b", "content": "-1"}
 NUMBERS = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}, "required": ["a"]}
 TOOL = {"type": "function", "function": {"name": "add", "description": "Add.", "parameters": NUMBERS}}
+LISTS = {"type": "object", "properties": {"a": {"type": "array"}}}
 STRICT = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
 
 
@@ -26,6 +27,16 @@ def body(*messages: Any, **fields: Any) -> dict[str, Any]:
 def calling(**changed: Any) -> dict[str, Any]:
     """Make an assistant message with one call that is different."""
     return {"role": "assistant", "content": None, "tool_calls": [{**ADD, **changed}]}
+
+
+def showing(**part: Any) -> dict[str, Any]:
+    """Make a user message of this part."""
+    return {"role": "user", "content": [part]}
+
+
+def arguing(arguments: Any) -> dict[str, Any]:
+    """Make an assistant message with one call of these arguments."""
+    return calling(function={"name": "add", "arguments": arguments})
 
 
 def function(**changed: Any) -> list[Any]:
@@ -46,7 +57,7 @@ def output(**changed: Any) -> dict[str, Any]:
         body({**CALLING, "content": ""}, {**ADDED, "content": [{"type": "text", "text": "3"}]}, SUBBED),
         body({"role": "assistant", "content": None, "refusal": "No."}, USER),
         body({"role": "system", "content": "Be brief."}, {"role": "developer", "content": [{"type": "text", "text": "Be brief."}]}),
-        body({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}, {"type": "file", "file": {"file_id": "f"}}]}),
+        body({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:"}}, {"type": "file", "file": {}}]}),
         body(calling(type="custom", custom={"name": "sql", "input": "select 1"}), ADDED),
         body(tools=[TOOL, *function(name="sub", parameters={"type": "object", "properties": {}}, strict=None)], tool_choice="required"),
         body(tools=function(parameters=STRICT, strict=True), tool_choice={"type": "function", "function": {"name": "add"}}),
@@ -60,6 +71,11 @@ def test_what_a_provider_takes_is_taken(request_):
     assert chat_problem(request_) is None
 
 
+CALL = "messages.[1].tool_calls[0]"
+FUNCTION = "tools[0].function"
+OUTPUT = "response_format.json_schema"
+PART = "messages.[1].content[0]"
+PICTURE = {"content": [{"type": "image_url", "image_url": {"url": "data:"}}]}
 BROKEN: list[Any] = [
     ("no object", [USER], "", "JSON object"),
     ("no model", {"messages": [USER]}, "model", "must be named"),
@@ -71,10 +87,10 @@ BROKEN: list[Any] = [
     ("no content", body({"role": "user"}), "messages.[1].content", "must have content"),
     ("content of a number", body({"role": "user", "content": 1}), "messages.[1].content", "string or a list"),
     ("content of no parts", body({"role": "user", "content": []}), "messages.[1].content", "string or a list"),
-    ("unknown part", body({"role": "user", "content": [{"type": "song"}]}), "messages.[1].content[0].type", "'song'"),
-    ("text part without text", body({"role": "user", "content": [{"type": "text"}]}), "messages.[1].content[0].text", "needs 'text'"),
-    ("picture without address", body({"role": "user", "content": [{"type": "image_url", "image_url": {}}]}), "messages.[1].content[0].image_url", "'url'"),
-    ("picture in a result", body(CALLING, {**ADDED, "content": [{"type": "image_url"}]}, SUBBED), "messages.[2].content[0].type", "image_url"),
+    ("unknown part", body(showing(type="song")), f"{PART}.type", "'song'"),
+    ("text part without text", body(showing(type="text")), f"{PART}.text", "needs 'text'"),
+    ("picture without address", body(showing(type="image_url", image_url={})), f"{PART}.image_url", "'url'"),
+    ("picture in a result", body(CALLING, {**ADDED, **PICTURE}), "messages.[2].content[0].type", "image_url"),
     ("assistant that says nothing", body({"role": "assistant", "content": None}), "messages.[1].content", "must have content"),
     ("no call answered, at the end", body(CALLING), "messages", "call_a, call_b"),
     ("one call unanswered, at the end", body(CALLING, ADDED), "messages", "call_b"),
@@ -87,27 +103,27 @@ BROKEN: list[Any] = [
     ("result without an id", body(CALLING, {"role": "tool", "content": "3"}), "messages.[2].tool_call_id", "must say"),
     ("empty list of calls", body({"role": "assistant", "content": "Hi", "tool_calls": []}), "messages.[1].tool_calls", "be left out"),
     ("calls that are null", body({"role": "assistant", "content": "Hi", "tool_calls": None}), "messages.[1].tool_calls", "be left out"),
-    ("call of no type", body(calling(type=None)), "messages.[1].tool_calls[0].type", "needs the type"),
-    ("call without an id", body(calling(id="")), "messages.[1].tool_calls[0].id", "needs an id"),
+    ("call of no type", body(calling(type=None)), f"{CALL}.type", "needs the type"),
+    ("call without an id", body(calling(id="")), f"{CALL}.id", "needs an id"),
     ("two calls of one id", body({**CALLING, "tool_calls": [ADD, ADD]}), "messages.[1].tool_calls[1].id", "two tool calls"),
-    ("call without a name", body(calling(function={"arguments": "{}"})), "messages.[1].tool_calls[0].function.name", "None"),
-    ("call of a name with a dot", body(calling(function={"name": "functions.add", "arguments": "{}"})), "messages.[1].tool_calls[0].function.name", "functions.add"),
-    ("arguments of an object", body(calling(function={"name": "add", "arguments": {}})), "messages.[1].tool_calls[0].function.arguments", "a string"),
-    ("arguments that do not parse", body(calling(function={"name": "add", "arguments": '{"a":'})), "messages.[1].tool_calls[0].function.arguments", "JSON text"),
-    ("arguments with NaN", body(calling(function={"name": "add", "arguments": '{"a":NaN}'})), "messages.[1].tool_calls[0].function.arguments", "JSON text"),
-    ("arguments of a list", body(calling(function={"name": "add", "arguments": "[]"})), "messages.[1].tool_calls[0].function.arguments", "JSON object"),
-    ("empty arguments", body(calling(function={"name": "add", "arguments": ""})), "messages.[1].tool_calls[0].function.arguments", "JSON text"),
+    ("call without a name", body(calling(function={"arguments": "{}"})), f"{CALL}.function.name", "None"),
+    ("call of a name with a dot", body(calling(function={"name": "a.b", "arguments": "{}"})), f"{CALL}.function.name", "a.b"),
+    ("arguments of an object", body(arguing({})), f"{CALL}.function.arguments", "a string"),
+    ("arguments that do not parse", body(arguing('{"a":')), f"{CALL}.function.arguments", "JSON text"),
+    ("arguments with NaN", body(arguing('{"a":NaN}')), f"{CALL}.function.arguments", "JSON text"),
+    ("arguments of a list", body(arguing("[]")), f"{CALL}.function.arguments", "JSON object"),
+    ("empty arguments", body(arguing("")), f"{CALL}.function.arguments", "JSON text"),
     ("empty list of tools", body(tools=[]), "tools", "be left out"),
     ("tool of no type", body(tools=[{"function": {}}]), "tools[0]", "needs the type"),
-    ("tool without a name", body(tools=function(name=None)), "tools[0].function.name", "None"),
-    ("tool of a name too long", body(tools=function(name="a" * 65)), "tools[0].function.name", "aaa"),
+    ("tool without a name", body(tools=function(name=None)), f"{FUNCTION}.name", "None"),
+    ("tool of a name too long", body(tools=function(name="a" * 65)), f"{FUNCTION}.name", "aaa"),
     ("two tools of one name", body(tools=[TOOL, TOOL]), "tools", "'add'"),
-    ("description of a list", body(tools=function(description=["Add."])), "tools[0].function.description", "a string"),
-    ("parameters of no object", body(tools=function(parameters={"type": "string"})), "tools[0].function.parameters", "'string'"),
-    ("parameters of no schema", body(tools=function(parameters={})), "tools[0].function.parameters", "must be 'object'"),
-    ("array of nothing", body(tools=function(parameters={**NUMBERS, "properties": {"a": {"type": "array"}}})), "tools[0].function.parameters", "'items'"),
-    ("strict that is none", body(tools=function(strict=True)), "tools[0].function.parameters", "strict mode"),
-    ("strict that is no flag", body(tools=function(strict="yes")), "tools[0].function.strict", "true, false"),
+    ("description of a list", body(tools=function(description=["Add."])), f"{FUNCTION}.description", "a string"),
+    ("parameters of no object", body(tools=function(parameters={"type": "string"})), f"{FUNCTION}.parameters", "'string'"),
+    ("parameters of no schema", body(tools=function(parameters={})), f"{FUNCTION}.parameters", "must be 'object'"),
+    ("array of nothing", body(tools=function(parameters=LISTS)), f"{FUNCTION}.parameters", "'items'"),
+    ("strict that is none", body(tools=function(strict=True)), f"{FUNCTION}.parameters", "strict mode"),
+    ("strict that is no flag", body(tools=function(strict="yes")), f"{FUNCTION}.strict", "true, false"),
     ("choice without tools", body(tool_choice="auto"), "tool_choice", "beside 'tools'"),
     ("parallel without tools", body(parallel_tool_calls=True), "parallel_tool_calls", "beside 'tools'"),
     ("unknown choice", body(tools=[TOOL], tool_choice="any"), "tool_choice", "'any'"),
@@ -123,9 +139,9 @@ BROKEN: list[Any] = [
     ("two choices", body(n=2), "n", "one choice"),
     ("unknown effort", body(reasoning_effort="much"), "reasoning_effort", "minimal"),
     ("unknown format", body(response_format={"type": "xml"}), "response_format.type", "'xml'"),
-    ("output without a name", body(response_format=output(name=None)), "response_format.json_schema.name", "None"),
-    ("output without a schema", body(response_format=output(schema=None)), "response_format.json_schema.schema", "null"),
-    ("output that is not strict", body(response_format=output(schema=NUMBERS, strict=True)), "response_format.json_schema.schema", "strict mode"),
+    ("output without a name", body(response_format=output(name=None)), f"{OUTPUT}.name", "None"),
+    ("output without a schema", body(response_format=output(schema=None)), f"{OUTPUT}.schema", "null"),
+    ("output that is not strict", body(response_format=output(schema=NUMBERS, strict=True)), f"{OUTPUT}.schema", "strict mode"),
 ]  # fmt: skip
 
 

@@ -13,10 +13,15 @@ import pytest
 
 from agentloop.errors import RateLimited
 from agentloop.messages import Usage
-from agentloop.testing import Gateway, always, calls, cut, fails, raw, refuses, says
+from agentloop.testing import Gateway, HeardRequest, always, calls, cut, fails, raw, refuses, says
 
 HELLO: dict[str, Any] = {"model": "gpt-4o-2024-08-06", "messages": [{"role": "user", "content": "Hello"}]}
 STREAMED = {**HELLO, "stream": True, "stream_options": {"include_usage": True}}
+
+
+def dial(gateway: Gateway) -> socket.socket:
+    """Connect to the gateway's port, with no client in between."""
+    return socket.create_connection(("127.0.0.1", httpx.URL(gateway.base_url).port), 5)
 
 
 def chunks(text: str) -> list[Any]:
@@ -258,6 +263,26 @@ async def test_a_turn_that_raises_says_so_to_the_client(way):
     assert "KeyError: 'massages'" in answer.json()["error"]["message"]
 
 
+def test_what_a_gateway_cannot_play_is_refused_before_it_opens():
+    with pytest.raises(TypeError, match="a gateway cannot play 'Hello'; give it calls"):
+        Gateway(says("Hi"), always("Hello"))
+
+
+async def test_a_function_that_gives_no_turn_is_told_so(way):
+    async with way.to(Gateway(lambda _: "Hello")) as client:
+        answer = await client.post("/chat/completions", json=HELLO)
+
+    assert answer.status_code == 500
+    assert "a gateway cannot play 'Hello'" in answer.json()["error"]["message"]
+
+
+def test_waiting_for_an_exchange_has_an_end():
+    request = HeardRequest.read("GET", "/", headers=[], content=b"")
+
+    with pytest.raises(TimeoutError, match="still open"):
+        request.wait(0.01)
+
+
 async def test_an_error_of_ours_is_said_in_the_words_of_the_api(way):
     error = RateLimited("Slow down.", status=429, code="rate_limit_exceeded")
     error.retry_after = 1.5
@@ -314,7 +339,7 @@ def test_only_this_machine_is_listened_to():
     ],
 )
 def test_what_is_no_http_is_refused(request_bytes):
-    with Gateway() as gateway, socket.create_connection(("127.0.0.1", httpx.URL(gateway.base_url).port), 5) as connection:
+    with Gateway() as gateway, dial(gateway) as connection:
         connection.sendall(request_bytes)
 
         assert connection.recv(1000).startswith(b"HTTP/1.1 400 ")
@@ -328,10 +353,9 @@ def test_a_body_in_chunks_and_a_second_request_in_one_packet_are_read():
     chunked = head + b"transfer-encoding: chunked\r\n\r\n" + chunks_of_one + b"0\r\n\r\n"
     last = head + b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
-    with Gateway(says("One."), says("Two.")) as gateway:
-        with socket.create_connection(("127.0.0.1", httpx.URL(gateway.base_url).port), 5) as connection:
-            connection.sendall(chunked + last)
-            answers = b"".join(iter(lambda: connection.recv(65536), b""))
+    with Gateway(says("One."), says("Two.")) as gateway, dial(gateway) as connection:
+        connection.sendall(chunked + last)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
 
     assert answers.count(b"HTTP/1.1 200 OK") == 2
     assert answers.index(b"One.") < answers.index(b"Two.")

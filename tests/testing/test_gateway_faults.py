@@ -7,7 +7,22 @@ from typing import Any
 import httpx
 import pytest
 
-from agentloop.testing import Gateway, Problem, Spoiled, calls, cut, error_inside, keep_alive, malformed, no_answer, raw, redirect, says, slow, status
+from agentloop.testing import (
+    Gateway,
+    Problem,
+    Spoiled,
+    calls,
+    cut,
+    error_inside,
+    keep_alive,
+    malformed,
+    no_answer,
+    raw,
+    redirect,
+    says,
+    slow,
+    status,
+)
 from agentloop.testing.answers import Answer
 
 HELLO: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
@@ -47,14 +62,14 @@ async def test_a_status_alone_has_the_usual_words(way, number, kind, code):
 
 
 async def test_a_status_may_have_any_code_and_any_body(way):
-    turns = [status(429, code="insufficient_quota"), status(502, body="Bad gateway"), status(400, body=[{"error": {}}]), status(500, body=b"")]
+    turns = [status(429, code="insufficient_quota"), status(502, body="Bad gateway"), status(400, body=[{}]), status(500, body=b"")]
 
     async with way.to(Gateway(*turns)) as client:
         quota, text, listed, empty = [await client.post("/chat/completions", json=HELLO) for _ in turns]
 
     assert quota.json()["error"]["code"] == "insufficient_quota"
     assert (text.text, text.headers["content-type"]) == ("Bad gateway", "text/plain; charset=utf-8")
-    assert listed.json() == [{"error": {}}]
+    assert listed.json() == [{}]
     assert empty.content == b""
 
 
@@ -79,7 +94,7 @@ async def test_a_stream_may_end_cleanly_before_its_reply_does(way):
 async def test_a_stream_may_break_in_the_middle(way, end, error):
     gateway = Gateway(cut(says("Hel", "lo"), after=2, end=end))
 
-    async with way.to(gateway, timeout=SOON) as client:
+    async with way.to(gateway, patience=SOON) as client:
         with pytest.raises(getattr(way.library, error)):
             await client.post("/chat/completions", json=STREAMED)
 
@@ -88,7 +103,7 @@ async def test_a_stream_may_break_in_the_middle(way, end, error):
 
 @pytest.mark.parametrize(("end", "error"), [("closed", "RemoteProtocolError"), ("reset", "ReadError"), ("silent", "ReadTimeout")])
 async def test_a_whole_reply_may_break_in_the_middle(way, end, error):
-    async with way.to(Gateway(cut(end=end)), timeout=SOON) as client:
+    async with way.to(Gateway(cut(end=end)), patience=SOON) as client:
         with pytest.raises(getattr(way.library, error)):
             await client.post("/chat/completions", json=HELLO)
 
@@ -107,7 +122,7 @@ async def test_a_whole_reply_may_be_cut_although_its_length_fits(way):
 async def test_the_connection_may_end_before_any_header(way, end, error):
     gateway = Gateway(no_answer(end), says("Hi"))
 
-    async with way.to(gateway, timeout=SOON) as client:
+    async with way.to(gateway, patience=SOON) as client:
         with pytest.raises(getattr(way.library, error)):
             await client.post("/chat/completions", json=HELLO)
         after = await client.post("/chat/completions", json=HELLO)
@@ -120,7 +135,7 @@ async def test_the_connection_may_end_before_any_header(way, end, error):
 async def test_a_slow_answer_is_waited_for_no_longer_than_the_client_wants(way, turn):
     gateway = Gateway(turn)
 
-    async with way.to(gateway, timeout=SOON) as client:
+    async with way.to(gateway, patience=SOON) as client:
         with pytest.raises(way.library.ReadTimeout):
             await client.post("/chat/completions", json=STREAMED)
 

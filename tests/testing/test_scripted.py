@@ -200,5 +200,10 @@ async def test_a_script_that_ran_out_says_what_was_asked(turns, request_, words)
 
 
 def test_faults_of_http_belong_to_the_gateway():
-    with pytest.raises(TypeError, match=r"cannot play Problem; .* Gateway"):
-        Scripted(status(429))  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(TypeError, match=r"a scripted model cannot play Problem\(.*; give it calls"):
+        Scripted(status(429))
+
+
+async def test_a_function_that_gives_no_turn_is_told_so():
+    with pytest.raises(TypeError, match="cannot play 'Hello'; give it calls"):
+        await Scripted(lambda _: "Hello").ask(asking("?"), deaf)

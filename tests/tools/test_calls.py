@@ -39,7 +39,6 @@ RAISED: list[tuple[BaseException, str]] = [
     (SystemExit(3), "SystemExit: 3"),
     (SystemExit(), "SystemExit"),
     (Strange("odd"), "Strange: odd"),
-    (StopIteration("early"), "StopIteration: early"),
     (StopAsyncIteration("early"), "StopAsyncIteration: early"),
     (asyncio.CancelledError("own"), "CancelledError: own"),
     (TimeoutError("server is slow"), "TimeoutError: server is slow"),
@@ -63,10 +62,25 @@ async def test_what_a_tool_raises_answers_the_model(error: BaseException, words:
 
     result = await answer(tool(fail_later if asynchronous else fail))
 
-    # A coroutine cannot raise a StopIteration: Python makes a RuntimeError of it.
-    expected = "RuntimeError: coroutine raised StopIteration" if asynchronous and isinstance(error, StopIteration) else words
-    assert (result.is_error, result.text) == (True, expected)
+    assert (result.is_error, result.text) == (True, words)
     assert result.name in {"fail", "fail_later"}
+
+
+async def test_a_stop_iteration_is_what_python_makes_of_it():
+    def stop() -> None:
+        """Stop."""
+        raise StopIteration
+
+    async def stop_later() -> None:
+        """Stop."""
+        raise StopIteration
+
+    results = [await answer(tool(each)) for each in (stop, stop_later)]
+
+    assert [result.text for result in results] == [
+        "RuntimeError: function raised StopIteration",
+        "RuntimeError: coroutine raised StopIteration",
+    ]
 
 
 @pytest.mark.parametrize("asynchronous", [True, False])

@@ -112,7 +112,7 @@ TYPES: list[tuple[str, Any, Schema | None, Schema]] = [
         {
             "anyOf": [
                 {"type": "integer", "description": '[enum: [1, "a", null]]', "nullable": True},
-                {"type": "string", "enum": ["a"], "nullable": True},
+                {"type": "string", "enum": ["a"]},
             ]
         },
     ),
@@ -137,7 +137,7 @@ TYPES: list[tuple[str, Any, Schema | None, Schema]] = [
     ),
     ("free names", dict[str, int], None, {"type": "object", "description": '[additionalProperties: {"type": "integer"}]'}),
 ]
-ANY_ITEM = {"anyOf": [STRING, {"type": "number"}, {"type": "boolean"}, {"type": "object"}]}
+ANY_ITEM = {"anyOf": [{"type": "string", "nullable": True}, {"type": "number"}, {"type": "boolean"}, {"type": "object"}]}
 ANY = {"anyOf": [*ANY_ITEM["anyOf"], {"type": "array", "items": ANY_ITEM}]}
 
 
@@ -381,7 +381,7 @@ def test_anthropic_strict_keeps_optional_properties_and_tells_the_limits():
 
 def test_gemini_gives_a_value_of_any_form_every_type():
     assert gemini(parameters(it={"description": "Whatever."})) == parameters(
-        it={"anyOf": [{"type": "string", "description": "Whatever."}, *ANY["anyOf"][1:]]}
+        it={"anyOf": [{"type": "string", "nullable": True, "description": "Whatever."}, *ANY["anyOf"][1:]]}
     )
 
 
@@ -393,7 +393,7 @@ def test_gemini_merges_all_of_and_splits_lists_of_types():
             "type": "object",
             "properties": {
                 "a": STRING,
-                "b": {"anyOf": [{"type": "integer", "minimum": 1, "nullable": True}, {"type": "string", "minLength": 2, "nullable": True}]},
+                "b": {"anyOf": [{"type": "integer", "minimum": 1, "nullable": True}, {"type": "string", "minLength": 2}]},
             },
             "required": ["a"],
         }

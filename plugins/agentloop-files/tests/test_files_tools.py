@@ -114,6 +114,12 @@ class TestReading:
         assert first == ["1\t" + "ä" * 400, "[line 1 goes on, longer than one result can hold]", "[there is more; read on with start=2]"]
         assert files.read_file("long.txt", start=2) == "2\tshort"
 
+    @pytest.mark.parametrize("end", ["\n", "\r\n", ""])
+    def test_a_line_that_just_fits_is_not_cut(self, root: Path, end: str):
+        (root / "long.txt").write_text("x" * 800 + end, newline="")
+
+        assert Files(root, max_bytes=1_000).read_file("long.txt") == "1\t" + "x" * 800
+
     @pytest.mark.parametrize(
         ("content", "expected"),
         [
@@ -215,6 +221,19 @@ class TestListing:
         assert len(listed) <= 1_000
         assert listed.endswith("[there is more; narrow the pattern or the path]")
 
+    def test_folders_come_in_order(self, root: Path):
+        for name in ("a", "b", "c"):
+            (root / "empty" / name / "x").mkdir(parents=True)
+
+        listed = Files(root).list_files("empty", pattern="**").splitlines()
+
+        assert listed == ["empty/a/", "empty/b/", "empty/c/", "empty/a/x/", "empty/b/x/", "empty/c/x/"]
+
+    @pytest.mark.parametrize("pattern", [None, "*"])
+    def test_a_folder_that_is_not_there_is_said(self, root: Path, pattern: str | None):
+        with pytest.raises(FileNotFoundError, match="there is no 'scr'; did you mean 'src'"):
+            Files(root).list_files("scr", pattern=pattern)
+
     def test_a_file_is_no_folder(self, root: Path):
         with pytest.raises(NotADirectoryError, match=r"'README\.md' is not a folder"):
             Files(root).list_files("README.md")
@@ -267,7 +286,7 @@ class TestSearching:
             ("(?=a)", "look-around, including look-ahead and look-behind, is not supported; set literal"),
             (r"(a)\1", "backreferences are not supported; set literal"),
             (r"(\w{1,9}){1,999}", "counts too far; use smaller numbers in"),
-            ("a{900}{900}", "counts too far"),
+            ("a{400}{400}", "counts too far"),
             ("a\nb", "holds a line break, and lines are searched one by one; search for one line of it"),
         ],
     )
@@ -294,6 +313,12 @@ class TestSearching:
 
         assert found == f"min.js:1:…{'x' * 100}needle{'y' * 194}…"
 
+    def test_far_along_a_line_only_plain_text_is_found(self, root: Path):
+        (root / "min.js").write_text("x" * 3_000 + "needle")
+
+        assert Files(root).grep("needle", "min.js").startswith("[no match")
+        assert Files(root).grep("needle", "min.js", literal=True).endswith("xneedle")
+
     def test_the_first_matches_of_many_are_shown(self, root: Path):
         (root / "many.txt").write_text("needle\n" * 1_000)
 
@@ -311,11 +336,34 @@ class TestSearching:
 
         assert "binary files left out: 1" in Files(root).grep("needle", "empty")
 
-    def test_what_vanishes_or_is_no_file_does_not_end_the_search(self, root: Path):
+    def test_what_is_no_regular_file_is_passed_over(self, root: Path):
         os.mkfifo(root / "aaa")
         (root / "aab").symlink_to("nowhere")
 
         assert Files(root).grep("hello") == 'src/app.py:5:    print("hello")'
+
+    def test_a_file_that_vanishes_does_not_end_the_search(self, root: Path, monkeypatch: pytest.MonkeyPatch):
+        real_open = os.open
+
+        def open_after_loss(path: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+            if path == "README.md":
+                (root / "README.md").unlink()
+            return real_open(path, flags, mode, dir_fd=dir_fd)
+
+        files = Files(root)
+        monkeypatch.setattr(os, "open", open_after_loss)
+
+        assert files.grep("hello") == 'src/app.py:5:    print("hello")\n[files that could not be read: 1]'
+
+    def test_a_file_that_takes_too_long_leaves_what_was_found(self, root: Path):
+        with (root / "zzz.txt").open("wb") as file:
+            file.write(b"hello\n" * 2_000)
+            file.truncate(1 << 40)
+
+        found = Files(root, max_seconds=0.5, max_results=9_999).grep("hello").splitlines()
+
+        assert found[0] == "zzz.txt:1:hello"
+        assert found[-1] == "[incomplete: this took over 0.5 s; ask for less at once]"
 
     def test_a_search_that_takes_too_long_says_that_it_is_incomplete(self, root: Path):
         assert Files(root, max_seconds=1e-9).grep("hello").splitlines()[0] == "[incomplete: this took over 1e-09 s; ask for less at once]"
