@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, cast, overload
 
@@ -121,6 +121,7 @@ class Agent(Generic[Out]):
         Raises:
             ProviderError: The model's provider is unknown.
             ToolDefinitionError: A function cannot become a tool, or two tools have one name.
+            ConfigurationError: `settings` chooses a tool that is not there, or `output` cannot be described.
         """
         self.name = name
         self.model: Model = model_named(model) if isinstance(model, str) else model
@@ -129,6 +130,7 @@ class Agent(Generic[Out]):
         self.limits = limits or Limits()
         self._tools = collect(tools)
         self._descriptions = tuple(tool.description for tool in self._tools.values())
+        _check_choice(self.settings.tool_choice, self._tools)
         self._output: Output[Any] | None = None if output in (None, str) else Output(output)
 
     def __repr__(self) -> str:
@@ -220,6 +222,13 @@ class Agent(Generic[Out]):
         if room is not None:
             run.room = room
         return run
+
+
+def _check_choice(choice: str | None, tools: Mapping[str, Any]) -> None:
+    if choice is not None and choice not in {"auto", "none", "required", *tools}:
+        raise ConfigurationError(
+            f"tool_choice={choice!r} is no tool of the agent; choose auto, none, required or one of: {', '.join(tools)}"
+        )
 
 
 def _begin(prompt: Prompt, before: Transcript | None) -> Transcript:

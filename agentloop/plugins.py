@@ -76,22 +76,41 @@ def installed(group: str | None = None) -> tuple[Plugin, ...]:
 
 
 def load(group: str, name: str, *, distribution: str | None = None) -> Any:
-    """Import what a plugin offers; `distribution` chooses where several offer the name."""
-    plugin = _named(group, name, distribution=distribution)
-    return _imported(plugin.value, owner=str(plugin), remedy=f"update or uninstall {plugin.distribution}")
+    """Import what a plugin offers.
+
+    Args:
+        group: One of `GROUPS`.
+        name: The plugin's name.
+        distribution: Whose, where several packages offer the name.
+
+    Raises:
+        PluginError: It is unknown, broken, or offered by several.
+    """
+    return _loaded(_named(group, name, distribution=distribution))
 
 
 def tools(name: str, /, *, distribution: str | None = None, **settings: Any) -> Toolset:
-    """Load what a plugin offers in `agentloop.tools` and give it its settings, each read as its annotation says."""
+    """Load the tools that a plugin offers.
+
+    Args:
+        name: The plugin's name in the group `agentloop.tools`.
+        distribution: Whose, where several packages offer the name.
+        settings: What its factory takes, each read as the parameter's annotation says.
+
+    Raises:
+        PluginError: It is unknown, broken, offered by several, or a setting does not fit.
+    """
     plugin = _named("agentloop.tools", name, distribution=distribution)
-    offered = _imported(plugin.value, owner=str(plugin), remedy=f"update or uninstall {plugin.distribution}")
-    return _toolset(_made(offered, settings, owner=str(plugin)), owner=str(plugin))
+    return _toolset(_made(_loaded(plugin), settings, owner=str(plugin)), owner=str(plugin))
 
 
 def parse(spec: str) -> Spec:
     """Read the command line's form: `files`, `files:root=.,max_bytes=9000`, `mytools:get_weather`, `mytools:Shop:city=Rome`.
 
     A comma starts a new setting only before `name=`, so that a value may hold commas.
+
+    Raises:
+        PluginError: It has another form.
     """
     match = _SPEC.fullmatch(spec)
     if match is None:
@@ -106,7 +125,11 @@ def parse(spec: str) -> Spec:
 
 
 def tools_from(spec: str) -> Toolset:
-    """Load the tools that `spec` names in the form that `parse` reads."""
+    """Load the tools that `spec` names in the form that `parse` reads.
+
+    Raises:
+        PluginError: There is nothing of that name, it is broken, it is no tools, or a setting does not fit.
+    """
     wanted = parse(spec)
     if wanted.attribute is None:
         return tools(wanted.source, **wanted.settings)
@@ -179,6 +202,10 @@ def _named(group: str, name: str, *, distribution: str | None) -> Plugin:
         case _:
             owners = " and ".join(f"{plugin.distribution} {plugin.version}" for plugin in offers)
             raise PluginError(f"plugin {name!r} is offered by {owners}; choose one with distribution=")
+
+
+def _loaded(plugin: Plugin) -> Any:
+    return _imported(plugin.value, owner=str(plugin), remedy=f"update or uninstall {plugin.distribution}")
 
 
 def _imported(value: str, *, owner: str, remedy: str) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from agentloop import Agent, Context, Limits, LimitReached, Settings, Transcript, tool
-from agentloop.errors import ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError
+from agentloop.errors import ConfigurationError, ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError
 from agentloop.messages import Usage
 from agentloop.events import CallEnded, CallProgress, CallStarted
 from agentloop.testing import Scripted, always, calls, fails, refuses, says
@@ -441,6 +441,11 @@ async def test_a_tool_that_must_be_called_is_forced_only_until_it_was():
     await Agent(model, tools=[add], settings=Settings(tool_choice="required")).run("1+2?")
 
     assert [request.settings.tool_choice for request in model.heard] == ["required", "auto"]
+
+
+def test_a_choice_of_a_tool_that_is_not_there_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match="tool_choice='ad' is no tool of the agent; choose auto, none, required or one of: add"):
+        Agent(Scripted(), tools=[add], settings=Settings(tool_choice="ad"))
 
 
 async def test_many_runs_of_one_agent_do_not_mix():

@@ -94,11 +94,11 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             del sys.modules[name]
 
 
-def install(site: Path, name: str, entry_points: str, *, version: str = "1.2", about: str | None = None) -> None:
+def install(site: Path, name: str, entry_points: str, *, version: str = "1.2") -> None:
     """Write what an installer would leave behind."""
     folder = site / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir(parents=True)
-    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" if about is None else about)
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     (folder / "entry_points.txt").write_text(entry_points)
 
 
@@ -153,9 +153,10 @@ class TestListing:
         assert [(plugin.name, plugin.version) for plugin in broken] == [("shop-broken", "1.2")]
         assert "entry_points.txt" in (broken[0].cause or "")
 
-    @pytest.mark.parametrize("about", ["", "Version: 3\n"])
-    def test_a_package_that_does_not_say_its_name_is_listed_all_the_same(self, site: Path, about: str):
-        install(site, "shop-nameless", "[agentloop.tools]\nshop_nameless = shop_of_tests:Shop\n", about=about)
+    @pytest.mark.parametrize("about", [b"", b"Version: 3\n", b"Name: \xff\n"])
+    def test_a_package_that_does_not_say_its_name_is_listed_all_the_same(self, site: Path, about: bytes):
+        install(site, "shop-nameless", "[agentloop.tools]\nshop_nameless = shop_of_tests:Shop\n")
+        next(site.glob("*/METADATA")).write_bytes(about)
 
         assert [plugin.distribution for plugin in plugins.installed() if plugin.name == "shop_nameless"] == ["a package without a name"]
 
@@ -272,7 +273,7 @@ class TestEnabling:
         with pytest.raises(PluginError, match="'key'") as caught:
             plugins.tools(name, **settings)
 
-        assert "sesame" not in "".join(traceback.format_exception(caught.value)).replace('["sesame"]', "")
+        assert "sesame" not in "".join(traceback.format_exception(caught.value))
 
     def test_an_unknown_name_is_answered_with_the_nearest_and_the_list(self):
         with pytest.raises(PluginError, match=r"no plugin 'shoop'; did you mean 'shop'\? Known: .*shop, shop_broken, shop_city"):

@@ -18,7 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         sys.stderr.write(f"agentloop: the command line needs {' and '.join(missing)}; pip install 'agentloop-core[cli]'\n")
         sys.exit(2)
     if isinstance(sys.stdout, TextIOWrapper):
-        # Half a surrogate pair in an answer is no reason to lose the rest.
+        # A letter that the encoding does not have is no reason to lose the rest.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from agentloop.cli.app import app  # noqa: PLC0415 - click is an extra

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -36,8 +37,8 @@ def one_line(text: str, length: int = _CALL_LENGTH) -> str:
 
 def as_json(value: Any) -> str:
     """Write any value as one line of JSON that is safe to show and still means the same."""
-    plain = to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="strings", fallback=_described)
-    text = json.dumps(plain, ensure_ascii=False, separators=(",", ":"))
+    plain = to_jsonable_python(value, bytes_mode="base64", fallback=_described)
+    text = json.dumps(_finite(plain), ensure_ascii=False, separators=(",", ":"))
     return _SUSPECT.sub(lambda found: _spelled_in_json(found[0]), text)
 
 
@@ -64,7 +65,7 @@ def duration(seconds: float) -> str:
     """Write a time for people: `3 ms`, `0.4 s`, `2 min 5 s`."""
     if seconds < 0.0995:  # noqa: PLR2004 - what would round to 0.1 s
         return f"{seconds * 1000:.0f} ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if seconds < 59.95:  # noqa: PLR2004 - what would round to a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
@@ -93,6 +94,19 @@ def _spelled_in_json(character: str) -> str:
 
 def _is_shown(character: str) -> bool:
     return character.isprintable() or character in _JOINERS or unicodedata.category(character) == "Zs"
+
+
+def _finite(value: Any) -> Any:
+    """Write as words the numbers that JSON does not know."""
+    match value:
+        case float() if not math.isfinite(value):
+            return str(value)
+        case dict():
+            return {name: _finite(inner) for name, inner in cast("dict[str, Any]", value).items()}
+        case list():
+            return [_finite(inner) for inner in cast("list[Any]", value)]
+        case _:
+            return value
 
 
 def _described(value: Any) -> Any:

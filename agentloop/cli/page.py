@@ -52,7 +52,7 @@ class PlainPage:
 
     def value(self, value: object) -> None:
         """Write a value as Python does."""
-        self.line(repr(value))
+        self.line(f"{value!r}\n")
 
     def step(self, command: str, *, why: str) -> None:
         """Write what can be done next."""

@@ -18,7 +18,9 @@ _MOST_ERRORS = 10
 _SHORT = 80
 
 
-def read_arguments(text: str, validator: SchemaValidator, *, known: Collection[str], reserved: AbstractSet[str]) -> dict[str, Any]:
+def read_arguments(
+    text: str, validator: SchemaValidator, *, known: Collection[str], reserved: AbstractSet[str], plain: bool
+) -> dict[str, Any]:
     """Turn the model's JSON text into arguments by the parameters' names.
 
     Args:
@@ -26,6 +28,7 @@ def read_arguments(text: str, validator: SchemaValidator, *, known: Collection[s
         validator: Of the arguments.
         known: The names that the model was shown.
         reserved: Names that are not the model's to give.
+        plain: Whether no argument is of a type that lets numbers through which are none, or fills in its own default.
 
     Raises:
         InvalidArguments: The text is not JSON, or not what the validator wants.
@@ -33,6 +36,8 @@ def read_arguments(text: str, validator: SchemaValidator, *, known: Collection[s
     text = text.strip(" \t\r\n")
     if text in {"", "null"}:
         text = "{}"
+    if plain and not reserved and (found := _at_a_glance(text, validator)) is not None:
+        return found
     raw = _decoded(text)
     try:
         values: dict[str, Any] = validator.validate_json(text)
@@ -41,6 +46,16 @@ def read_arguments(text: str, validator: SchemaValidator, *, known: Collection[s
     if reserved and (taken := reserved & values.keys()):
         raise InvalidArguments(_listed([f"{name}: {_unknown(known)}" for name in sorted(taken)]))
     return values
+
+
+def _at_a_glance(text: str, validator: SchemaValidator) -> dict[str, Any] | None:
+    """Read the arguments if it is plain that nothing is wrong with them, which is most often so, at half the cost."""
+    try:
+        values: dict[str, Any] | None = validator.validate_json(text) if len(text) < _MOST_BYTES // 4 else None
+    except ValidationError:
+        return None
+    # With as many colons as names, no name stands there twice and no object is nested.
+    return values if values is not None and text.count(":") == len(values) else None
 
 
 def _decoded(text: str) -> Any:
@@ -52,11 +67,13 @@ def _decoded(text: str) -> Any:
     if size > _MOST_BYTES:
         raise InvalidArguments(f"The arguments are {size:,} bytes long, and {_MOST_BYTES:,} are read; send less.")
     try:
-        raw = _DECODER.decode(text)
+        raw, end = _DECODER.raw_decode(text)
     except RecursionError:
         _too_deep()
     except ValueError as error:
         raise InvalidArguments(f"The arguments are not JSON: {error}.") from error
+    if end < len(text):
+        raise InvalidArguments(f"The arguments go on after their JSON, at character {end}; write one object.")
     if text.count("{") + text.count("[") > _DEEPEST and _deeper_than(_DEEPEST, raw):
         _too_deep()
     return raw

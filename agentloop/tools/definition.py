@@ -101,7 +101,10 @@ class Definition:
         Raises:
             InvalidArguments: They are not what the tool takes.
         """
-        return read_arguments(text, self._validator, known=self._schema.properties, reserved=self.parameters.reserved)
+        schema = self._schema
+        return read_arguments(
+            text, self._validator, known=schema.properties, reserved=self.parameters.reserved, plain=schema.plain
+        )
 
 
 def _name(function: Any) -> str:

@@ -14,11 +14,12 @@ from typing_extensions import Unpack
 from agentloop.errors import ToolDefinitionError
 from agentloop.messages import ToolCall, ToolDescription, ToolResult
 from agentloop.tools.context import Context
+from agentloop.tools.deadline import Deadline, NoResult
 from agentloop.tools.definition import Definition, Given
 from agentloop.tools.options import Options
 from agentloop.tools.parameters import InvalidArguments
 from agentloop.tools.results import gather, gather_async, to_failure, to_result
-from agentloop.tools.threads import NoResult, run_in_thread
+from agentloop.tools.threads import run_in_thread
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -113,8 +114,6 @@ class Tool(Generic[P, R]):
         self._check_bound()
         positional, named = self._definition.parameters.bind(self.arguments(call.arguments), context)
         function: Callable[..., Any] = self.function
-        if self._in_loop:
-            return await self._settled(function(*positional, **named), call, context)
 
         def work() -> Any:
             value = function(*positional, **named)
@@ -123,29 +122,20 @@ class Tool(Generic[P, R]):
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
 
         try:
-            found = await run_in_thread(work, seconds=self.options.timeout)
+            pending = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=self.options.timeout)
+            return pending if isinstance(pending, ToolResult) else await self._settled(pending, call, context)
         except NoResult:
-            raise self._late() from None
-        return found if isinstance(found, ToolResult) else await self._settled(found, call, context)
+            raise TimeoutError(f"{self.name!r} gave no result in {self.options.timeout:g} s") from None
 
     async def _settled(self, value: Any, call: ToolCall, context: Context[Any]) -> ToolResult:
-        limit = asyncio.timeout(self.options.timeout)
-        try:
-            async with limit:
-                while inspect.isawaitable(value):
-                    value = await value
-                if inspect.isasyncgen(value):
-                    value = await gather_async(value, context.progress)
-                elif inspect.isgenerator(value):
-                    value = gather(value, context.progress)
-        except TimeoutError:
-            if limit.expired():
-                raise self._late() from None
-            raise
+        with Deadline(self.options.timeout):
+            while inspect.isawaitable(value):
+                value = await value
+            if inspect.isasyncgen(value):
+                value = await gather_async(value, context.progress)
+            elif inspect.isgenerator(value):
+                value = gather(value, context.progress)
         return to_result(value, call_id=call.id, name=self.name)
-
-    def _late(self) -> TimeoutError:
-        return TimeoutError(f"{self.name!r} gave no result in {self.options.timeout:g} s")
 
     def _check_bound(self) -> None:
         if self._binds is not None:

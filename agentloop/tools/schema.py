@@ -39,6 +39,8 @@ class Schema:
     definitions: dict[str, _Json] = field(default_factory=dict[str, _Json])
     described: set[str] = field(default_factory=set[str])
     """The properties whose annotation has a description."""
+    plain: bool = True
+    """Whether every type stands in the table of plain ones."""
 
     def shown(self, descriptions: Mapping[str, str]) -> _Json:
         """Write the JSON Schema that a model is shown; an annotation's description goes before one in `descriptions`."""
@@ -158,7 +160,7 @@ def _from_pydantic(taken: list[_Taken], *, tool: str, module: str, local: Mappin
     from agentloop.tools.any_type import describe_any  # noqa: PLC0415
 
     found = describe_any({each.name: each.annotation for each in taken}, tool=tool, module=module, local=local)
-    return Schema(found.fields, found.properties, [], core_definitions=found.core_definitions, definitions=found.definitions)
+    return Schema(found.fields, found.properties, [], core_definitions=found.core_definitions, definitions=found.definitions, plain=False)
 
 
 def _settle(taken: _Taken, schema: Schema, tool: str) -> None:

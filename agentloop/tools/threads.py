@@ -13,13 +13,11 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
+from agentloop.tools.deadline import NoResult
+
 T = TypeVar("T")
 
 _IDLE_SECONDS = 10.0
-
-
-class NoResult(TimeoutError):
-    """A thread gave no result in time."""
 
 
 async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None) -> T:

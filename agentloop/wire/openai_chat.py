@@ -185,7 +185,7 @@ def _call(call: ToolCall, call_id: str) -> Json:
 def _valid_arguments(arguments: str) -> str:
     # Providers refuse a replayed call whose arguments are no JSON object, and some gateways drop it without a word.
     try:
-        return arguments if isinstance(from_json(arguments), dict) else "{}"
+        return arguments if isinstance(from_json(arguments, allow_inf_nan=False), dict) else "{}"
     except ValueError:
         return "{}"
 
@@ -205,6 +205,8 @@ def _results(results: Sequence[ToolResult], ids: Mapping[str, str]) -> Iterator[
 
 def _content(parts: tuple[Part, ...]) -> str | list[Json]:
     match parts:
+        case ():
+            return ""
         case (Text(text),):
             return text
         case _:

@@ -10,14 +10,21 @@ from subprocess import Popen
 from typing import Any
 
 import pytest
-from click.testing import Result
+from click.testing import CliRunner, Result
 
 from agentloop.cli import demo_script
+from agentloop.cli.app import app
 from agentloop.cli.demo import QUESTION
 
 from .conftest import PATIENCE, Terminal
 
 Process = Callable[..., "Popen[str]"]
+
+
+@pytest.fixture(scope="module")
+def shown() -> str:
+    """What one run of the demo writes."""
+    return CliRunner().invoke(app, ["demo"]).stdout
 
 
 def lines_with(text: str, name: str) -> list[str]:
@@ -49,9 +56,7 @@ def test_the_demo_runs_without_a_key_or_a_network(process: Process):
     assert "\x1b" not in out
 
 
-def test_the_demo_calls_two_tools_in_one_reply(agentloop: Callable[..., Result]):
-    shown = agentloop("demo").stdout
-
+def test_the_demo_calls_two_tools_in_one_reply(shown: str):
     first, second, *ended = lines_with(shown, "distance")
     assert (first, second) == ('● distance(start="Berlin", end="Oslo")', '● distance(start="Berlin", end="Lisbon")')
     results = {line.split("(")[1].split(")")[0]: float(line.rpartition("→ ")[2]) for line in ended}
@@ -59,18 +64,14 @@ def test_the_demo_calls_two_tools_in_one_reply(agentloop: Callable[..., Result])
     assert results['start="Berlin", end="Lisbon"'] == pytest.approx(kilometres("Berlin", "Lisbon"), abs=1)
 
 
-def test_the_demo_shows_a_call_that_fails_and_is_corrected(agentloop: Callable[..., Result]):
-    shown = agentloop("demo").stdout
-
+def test_the_demo_shows_a_call_that_fails_and_is_corrected(shown: str):
     _, failed, _, corrected = lines_with(shown, "daylight")
     assert failed.startswith('✗ daylight(city="Oslo", day="21.06.2026")')
     assert "day" in failed.partition(")")[2]
     assert corrected.startswith('✓ daylight(city="Oslo", day="2026-06-21")')
 
 
-def test_the_demo_ends_with_an_answer_made_of_the_results(agentloop: Callable[..., Result]):
-    shown = agentloop("demo").stdout
-
+def test_the_demo_ends_with_an_answer_made_of_the_results(shown: str):
     trip = answer(shown)
     assert (trip.city, trip.kilometres) == ("Oslo", round(kilometres("Berlin", "Oslo")))
     assert trip.hours_of_daylight == float(lines_with(shown, "daylight")[-1].rpartition("→ ")[2])
@@ -87,14 +88,12 @@ def test_the_scripted_model_follows_what_the_tools_say(agentloop: Callable[..., 
     assert all('city="Lisbon"' in line for line in lines_with(shown, "daylight"))
 
 
-def test_the_demo_shows_the_script_that_it_runs(agentloop: Callable[..., Result]):
-    shown = agentloop("demo").stdout
-
+def test_the_demo_shows_the_script_that_it_runs(shown: str):
     assert getsource(demo_script) in shown
 
 
-def test_what_the_demo_says_comes_next_is_there(agentloop: Callable[..., Result]):
-    *_, after = agentloop("demo").stdout.partition("## Go on")
+def test_what_the_demo_says_comes_next_is_there(shown: str, agentloop: Callable[..., Result]):
+    *_, after = shown.partition("## Go on")
     commands = [shlex.split(line)[1:] for line in after.splitlines() if line.startswith("agentloop ")]
 
     listed = [agentloop(*command) for command in commands if command[0] == "tools"]

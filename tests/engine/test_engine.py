@@ -75,7 +75,7 @@ def paint(color: Literal["red", "blue"], coats: Annotated[int, Field(ge=1, le=4)
 
 
 def forced(seed: int, **settings: Any) -> Settings:
-    return replace(Settings(tool_choice="required", temperature=1.0, seed=seed, max_tokens=4_000), **settings)
+    return replace(Settings(tool_choice="required", temperature=1.0, seed=seed, max_tokens=2_000), **settings)
 
 
 def calls_of(result: Result[Any]) -> list[ToolCall]:
@@ -87,12 +87,9 @@ def said(result: Result[Any]) -> list[Any]:
     return [(call.id, call.name, call.arguments) for call in calls_of(result)]
 
 
-def as_read_by_the_model(result: Result[Any]) -> str:
-    """Write what the engine's template makes of a run's calls and results, but for the tools before them."""
-    arguments = [json.loads(call.arguments) for call in calls_of(result)]
-    calls = "".join(f'<tool_call>{{"name": "paint", "arguments": {json.dumps(each)}}}</tool_call>' for each in arguments)
-    results = "".join(f"<|tool|>{each['coats']} of {each['color']}</s>" for each in arguments)
-    return f"</s><|system|>Be quick.</s><|user|>Paint!</s><|assistant|>{calls}</s>{results}<|answer|>"
+def as_json(call: ToolCall) -> str:
+    """Write the arguments as the engine's template does, without the model's white space."""
+    return json.dumps(json.loads(call.arguments))
 
 
 async def streamed(agent: Agent[Any], prompt: str) -> Result[Any]:
@@ -144,14 +141,21 @@ async def test_the_pieces_of_a_streamed_call_add_up_to_it(line: Line):
 
 
 async def test_every_call_of_a_reply_is_answered_and_the_engine_reads_the_results_in_their_order(line: Line):
-    results = [await Agent(line.model, tools=[paint], instructions="Be quick.", settings=forced(seed)).run("Paint!") for seed in SEEDS]
+    @tool
+    def sign(context: Context, name: Literal["A", "B"]) -> str:
+        "Sign."
+        return f"signed in {context.call.id}" if context.call else ""
+
+    results = [await Agent(line.model, tools=[sign], instructions="Be quick.", settings=forced(seed)).run("Sign!") for seed in SEEDS]
     several = [(result, request) for result, request in zip(results, line.bodies[1::2], strict=True) if len(calls_of(result)) > 1]
 
     prompts = [(await line.client.post(f"{line.address}/apply-template", json=request)).json()["prompt"] for _, request in several]
 
     assert several
     for (result, _), prompt in zip(several, prompts, strict=True):
-        assert prompt.endswith(as_read_by_the_model(result))
+        calls = "".join(f'<tool_call>{{"name": "sign", "arguments": {as_json(call)}}}</tool_call>' for call in calls_of(result))
+        answers = "".join(f"<|tool|>signed in {call.id}</s>" for call in calls_of(result))
+        assert prompt.endswith(f"</s><|system|>Be quick.</s><|user|>Sign!</s><|assistant|>{calls}</s>{answers}<|answer|>")
 
 
 @either_way

@@ -4,7 +4,6 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import httpx
@@ -33,15 +32,21 @@ class Way:
             yield client
 
 
-def ways() -> list[Any]:
-    libraries: list[ModuleType] = [httpx, httpx2]
-    return [
-        pytest.param(Way(library, over_port), id=f"{library.__name__}-{'port' if over_port else 'in-process'}")
-        for library in libraries
-        for over_port in (True, False)
-    ]
+WAYS = {
+    "httpx-port": Way(httpx, over_port=True),
+    "httpx2-port": Way(httpx2, over_port=True),
+    "httpx-in-process": Way(httpx, over_port=False),
+    "httpx2-in-process": Way(httpx2, over_port=False),
+}
 
 
-@pytest.fixture(params=ways())
+@pytest.fixture(params=WAYS.values(), ids=WAYS.keys())
 def way(request: pytest.FixtureRequest) -> Way:
+    """Run the test once for each way."""
     return request.param
+
+
+@pytest.fixture
+def all_ways() -> list[Way]:
+    """Compare the ways in one test."""
+    return [*WAYS.values()]

@@ -8,7 +8,6 @@ import threading
 from typing import Any
 
 import httpx
-import httpx2
 import pytest
 
 from agentloop.errors import RateLimited
@@ -150,8 +149,9 @@ async def test_a_tool_forced_by_its_name_ends_with_stop_as_at_openai(way):
     assert [answer.json()["choices"][0]["finish_reason"] for answer in (named, required)] == ["stop", "tool_calls"]
 
 
-async def test_every_way_to_the_gateway_gives_the_same_bytes():
-    turns = [
+def one_of_each() -> list[Any]:
+    """Write a script anew."""
+    return [
         says("Hello there.", thinking="Hm"),
         calls("add", a=1, b=2) & calls("sub", '{"a":'),
         refuses("No."),
@@ -160,22 +160,18 @@ async def test_every_way_to_the_gateway_gives_the_same_bytes():
         raw("data: {}\r\n\r\n", ": note\n\n"),
     ]
 
-    async def bodies(library: Any, *, over_port: bool, body: dict[str, Any]) -> list[tuple[int, bytes]]:
-        gateway = Gateway(*turns)
-        if not over_port:
-            async with library.AsyncClient(transport=gateway.transport(library), base_url="http://gateway/v1") as client:
-                answers = [await client.post("/chat/completions", json=body) for _ in turns]
-        else:
-            async with gateway, library.AsyncClient(base_url=gateway.base_url, trust_env=False) as client:
-                answers = [await client.post("/chat/completions", json=body) for _ in turns]
-        return [(answer.status_code, answer.content) for answer in answers]
 
-    for body in (HELLO, STREAMED):
-        first = await bodies(httpx, over_port=True, body=body)
-        assert all(content for _, content in first)
-        assert await bodies(httpx2, over_port=True, body=body) == first
-        assert await bodies(httpx, over_port=False, body=body) == first
-        assert await bodies(httpx2, over_port=False, body=body) == first
+@pytest.mark.parametrize("body", [HELLO, STREAMED], ids=["whole", "streamed"])
+async def test_every_way_to_the_gateway_gives_the_same_bytes(all_ways, body):
+    async def answers(way: Any) -> list[tuple[int, bytes]]:
+        async with way.to(Gateway(*one_of_each())) as client:
+            heard = [await client.post("/chat/completions", json=body) for _ in one_of_each()]
+        return [(answer.status_code, answer.content) for answer in heard]
+
+    first, *others = [await answers(way) for way in all_ways]
+
+    assert all(content for _, content in first)
+    assert others == [first] * 3
 
 
 async def test_requests_are_written_down_and_their_keys_are_not_printed(way):

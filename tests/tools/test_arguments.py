@@ -126,7 +126,7 @@ async def test_very_many_wrong_arguments_are_counted():
 NOT_JSON: list[tuple[str, str]] = [
     ("{", "The arguments are not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)."),
     ('{"city": "a"', "The arguments are not JSON: Expecting ',' delimiter: line 1 column 13 (char 12)."),
-    ('{"city": "a"} {}', "The arguments are not JSON: Extra data: line 1 column 15 (char 14)."),
+    ('{"city": "a"} {}', "The arguments go on after their JSON, at character 13; write one object."),
     ("city=Paris", "The arguments are not JSON: Expecting value: line 1 column 1 (char 0)."),
     ('{"city": "a\nb"}', "The arguments are not JSON: Invalid control character at: line 1 column 12 (char 11)."),
     ('{"price": NaN}', "The arguments hold NaN, which JSON does not know; write a number, a string or null."),
@@ -151,7 +151,9 @@ async def test_what_is_not_json_is_refused_with_its_place(arguments: str, words:
     assert (await told(arguments)).startswith(words)
 
 
-@pytest.mark.parametrize("arguments", ["", "{}", "null", " \n{ }\t", '{"anything": ' + "[" * 63 + "]" * 63 + "}", '{"city": "[[[[{{{{\\"" }'])
+@pytest.mark.parametrize(
+    "arguments", ["", "{}", "null", " \n{ }\t", '{"anything": ' + "[" * 63 + "]" * 63 + "}", '{"city": "[[[[{{{{\\"" }']
+)
 async def test_what_is_meant_well_is_taken(arguments: str):
     answer = await book.call(ToolCall("1", "book", arguments), Context())
 

@@ -7,7 +7,7 @@ import contextvars
 import logging
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -43,7 +43,10 @@ RAISED: list[tuple[BaseException, str]] = [
     (asyncio.CancelledError("own"), "CancelledError: own"),
     (TimeoutError("server is slow"), "TimeoutError: server is slow"),
     (ValueError("half \ud800"), "ValueError: half \ufffd"),
-    (ExceptionGroup("many", [ValueError("a"), ExceptionGroup("more", [KeyError("b")])]), "ExceptionGroup: many: ValueError: a; ExceptionGroup: more: KeyError: 'b'"),
+    (
+        ExceptionGroup("many", [ValueError("a"), ExceptionGroup("more", [KeyError("b")])]),
+        "ExceptionGroup: many: ValueError: a; ExceptionGroup: more: KeyError: 'b'",
+    ),
     (BaseExceptionGroup("many", [SystemExit(1)]), "BaseExceptionGroup: many: SystemExit: 1"),
     (ValueError("x" * 10_000_000), "ValueError: " + "x" * 1_988),
 ]

@@ -42,7 +42,9 @@ NUMBERS: dict[str, st.SearchStrategy[Any]] = {
 LISTS: dict[str, st.SearchStrategy[Any]] = {"minItems": st.integers(0, 1), "maxItems": st.integers(1, 3), "uniqueItems": st.booleans()}
 
 
-def schema_of(required: dict[str, st.SearchStrategy[Any]], optional: dict[str, st.SearchStrategy[Any]] | None = None) -> st.SearchStrategy[Schema]:
+def schema_of(
+    required: dict[str, st.SearchStrategy[Any]], optional: dict[str, st.SearchStrategy[Any]] | None = None
+) -> st.SearchStrategy[Schema]:
     return st.fixed_dictionaries(required, optional={**(optional or {}), **ANNOTATIONS})
 
 
@@ -133,7 +135,9 @@ def values(draw: st.DrawFn, schema: Any, root: Schema, depth: int = 0) -> Any:
     kind = schema["type"]
     match draw(st.sampled_from(kind)) if isinstance(kind, list) else kind:
         case "object":
-            names = [name for name in schema.get("properties", {}) if name in schema.get("required", ()) or (depth < 4 and draw(st.booleans()))]
+            names = [
+                name for name in schema.get("properties", {}) if name in schema.get("required", ()) or (depth < 4 and draw(st.booleans()))
+            ]
             return {name: inner(schema["properties"][name]) for name in names}
         case "array":
             named = schema.get("prefixItems", [])

@@ -187,7 +187,10 @@ def test_a_discriminated_union_becomes_an_any_of():
         pet: Annotated[Cat | Dog, Field(discriminator="kind", description="Who lives there.")]
 
     schema = TypeAdapter(Home).json_schema()
-    strict_cat = {"kind": {"const": "cat", "title": "Kind", "type": "string"}, "lives": {"anyOf": [{"type": "integer"}, NULL], "title": "Lives", "description": "[default: 9]"}}
+    strict_cat = {
+        "kind": {"const": "cat", "title": "Kind", "type": "string"},
+        "lives": {"anyOf": [{"type": "integer"}, NULL], "title": "Lives", "description": "[default: 9]"},
+    }
     strict_dog = {"kind": {"const": "dog", "title": "Kind", "type": "string"}, "name": {"anyOf": [STRING, NULL], "title": "Name"}}
 
     assert openai_strict(schema) == closed(
@@ -303,7 +306,12 @@ def test_a_union_at_the_root_cannot_be_strict_and_stands_side_by_side_elsewhere(
 def test_a_condition_on_the_names_of_the_root_moves_into_the_description():
     schema = {"type": "object", "properties": {"a": STRING, "b": STRING}, "oneOf": [{"required": ["a"]}, {"required": ["b"]}]}
 
-    assert plain(schema) == {"type": "object", "properties": {"a": STRING, "b": STRING}, "required": [], "description": "[give one of these: a | b]"}
+    assert plain(schema) == {
+        "type": "object",
+        "properties": {"a": STRING, "b": STRING},
+        "required": [],
+        "description": "[give one of these: a | b]",
+    }
 
 
 def test_what_all_of_asks_for_at_the_root_stands_side_by_side():
@@ -327,7 +335,9 @@ def test_a_tool_without_parameters_is_a_full_object_everywhere_but_for_gemini(sc
     assert gemini(schema) == {}
 
 
-@pytest.mark.parametrize("schema", [{"type": "integer"}, {"type": ["string", "null"]}, {"anyOf": [STRING, {"type": "integer"}]}, {"enum": [1]}])
+@pytest.mark.parametrize(
+    "schema", [{"type": "integer"}, {"type": ["string", "null"]}, {"anyOf": [STRING, {"type": "integer"}]}, {"enum": [1]}]
+)
 def test_arguments_that_are_no_object_are_refused(schema: Schema):
     for dialect in (plain, anthropic, gemini):
         with pytest.raises(ToolDefinitionError, match="a tool's arguments must be an object, not .*; make the value a parameter"):
@@ -415,10 +425,14 @@ def test_the_same_schema_gives_the_same_bytes_in_every_process():
         "import json, sys; from agentloop.tools.dialects import *; schema = json.loads(sys.argv[1]);"
         "print([json.dumps(dialect(schema)) for dialect in (plain, openai_strict, anthropic_strict, gemini)])"
     )
-    schema = TypeAdapter(dict[str, Cat]).json_schema()["$defs"]["Cat"] | {"oneOf": [{"required": ["kind"]}, {"required": ["lives", "a", "b"]}]}
+    schema = TypeAdapter(dict[str, Cat]).json_schema()["$defs"]["Cat"] | {
+        "oneOf": [{"required": ["kind"]}, {"required": ["lives", "a", "b"]}]
+    }
 
     def printed(seed: str) -> str:
         command = [sys.executable, "-c", script, json.dumps(schema)]
-        return subprocess.run(command, env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True, timeout=60).stdout  # noqa: S603 - a script of ours
+        return subprocess.run(
+            command, env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True, timeout=60
+        ).stdout  # noqa: S603 - a script of ours
 
     assert printed("1") == printed("2") != ""

@@ -276,6 +276,6 @@ async def test_a_coroutine_that_is_returned_is_awaited():
 
 
 def test_json_that_is_returned_is_json():
-    value = {"a": [1, 2.5, None, "é\n\"", {"b": True}]}
+    value = {"a": [1, 2.5, None, 'é\n"', {"b": True}]}
 
     assert json.loads(to_result(value, call_id="1", name="x").text) == value

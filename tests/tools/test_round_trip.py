@@ -55,7 +55,9 @@ Kind = tuple[Any, st.SearchStrategy[Any]]
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 numbers = st.integers(-(2**60), 2**60)
-trees = st.recursive(st.builds(Tree, name=words), lambda inner: st.builds(Tree, name=words, children=st.lists(inner, max_size=2)), max_leaves=4)
+trees = st.recursive(
+    st.builds(Tree, name=words), lambda inner: st.builds(Tree, name=words, children=st.lists(inner, max_size=2)), max_leaves=4
+)
 
 SIMPLE: list[Kind] = [
     (str, words),
@@ -79,19 +81,23 @@ SIMPLE: list[Kind] = [
 def containers(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
     def around(kind: Kind) -> st.SearchStrategy[Kind]:
         annotation, values = kind
-        return st.sampled_from([
-            (list[annotation], st.lists(values, max_size=3)),
-            (tuple[annotation, ...], st.lists(values, max_size=3).map(tuple)),
-            (tuple[annotation, int], st.tuples(values, numbers)),
-            (dict[str, annotation], st.dictionaries(words, values, max_size=3)),
-            (annotation | None, st.none() | values),
-        ])
+        return st.sampled_from(
+            [
+                (list[annotation], st.lists(values, max_size=3)),
+                (tuple[annotation, ...], st.lists(values, max_size=3).map(tuple)),
+                (tuple[annotation, int], st.tuples(values, numbers)),
+                (dict[str, annotation], st.dictionaries(words, values, max_size=3)),
+                (annotation | None, st.none() | values),
+            ]
+        )
 
     return inner.flatmap(around)
 
 
 kinds = st.recursive(st.sampled_from(SIMPLE), containers, max_leaves=3)
-names = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True) | st.sampled_from(["self", "args", "kwargs", "name", "title", "type", "call"])
+names = st.from_regex(r"[a-z_][a-z0-9_]{0,5}", fullmatch=True) | st.sampled_from(
+    ["self", "args", "kwargs", "name", "title", "type", "call"]
+)
 names = names.filter(lambda name: not keyword.iskeyword(name))
 
 
@@ -108,7 +114,13 @@ def signatures(draw: st.DrawFn) -> Drawn:
     drawn: list[Parameter] = []
     arguments: dict[str, Any] = {}
     optional = False
-    for kind in [Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL, Parameter.KEYWORD_ONLY, Parameter.VAR_KEYWORD]:
+    for kind in [
+        Parameter.POSITIONAL_ONLY,
+        Parameter.POSITIONAL_OR_KEYWORD,
+        Parameter.VAR_POSITIONAL,
+        Parameter.KEYWORD_ONLY,
+        Parameter.VAR_KEYWORD,
+    ]:
         starred = kind in {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD}
         for name in draw(st.lists(names, max_size=1 if starred else 2)):
             if name in {parameter.name for parameter in drawn} or name in arguments:
@@ -182,11 +194,13 @@ def test_what_goes_in_comes_out(drawn: Drawn):
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.recursive(
-    st.none() | st.booleans() | numbers | st.floats(allow_nan=False, allow_infinity=False) | words,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
-    max_leaves=12,
-))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | numbers | st.floats(allow_nan=False, allow_infinity=False) | words,
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+        max_leaves=12,
+    )
+)
 def test_any_json_comes_through_a_tool_unchanged(value: Any):
     @tool
     async def echo(value: Any) -> Any:
@@ -206,4 +220,6 @@ def test_base64_of_either_alphabet_is_taken():
 
     raw = b"\xfb\xef\xff"
 
-    assert [size.arguments(json.dumps({"data": encode(raw).decode()})) for encode in (base64.b64encode, base64.urlsafe_b64encode)] == [{"data": raw}] * 2
+    assert [size.arguments(json.dumps({"data": encode(raw).decode()})) for encode in (base64.b64encode, base64.urlsafe_b64encode)] == [
+        {"data": raw}
+    ] * 2

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agentloop.tools.threads import NoResult, run_in_thread
+from agentloop.tools.deadline import NoResult
+from agentloop.tools.threads import run_in_thread
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +122,8 @@ def test_a_result_that_comes_after_the_loop_has_closed_hurts_nobody():
 def test_a_stuck_tool_does_not_hold_up_the_end_of_the_process():
     script = """
 import asyncio, threading
-from agentloop.tools.threads import NoResult, run_in_thread
+from agentloop.tools.deadline import NoResult
+from agentloop.tools.threads import run_in_thread
 
 async def main():
     try:

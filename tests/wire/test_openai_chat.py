@@ -274,6 +274,13 @@ def test_a_strict_tool_is_said_strictly_and_one_that_cannot_be_falls_back_alone(
     assert second["parameters"]["additionalProperties"] == {"type": "integer"}
 
 
+@pytest.mark.parametrize("arguments", ['{"a": NaN}', '{"a": 1', "[1]", "null", ""])
+def test_arguments_that_no_provider_takes_back_are_said_back_empty(arguments: str):
+    said = body(Request([user("Hi"), called(ToolCall("a", "look", arguments)), Message("tool", (ToolResult("a", "x"),))]))
+
+    assert said["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
+
+
 def test_a_lone_surrogate_never_reaches_the_server():
     sent = OpenAIChat().encode(Request([user("a\ud800b")]), model="m").body
 

@@ -22,6 +22,8 @@ Place = tuple[str, ...]
 Kind = Literal["file", "folder", "link", "special"]
 
 _MOST_COMPARED = 1_000
+# Linux takes no longer path, and resolving one takes time that grows with its square.
+_LONGEST = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,8 @@ class Jail:
 
     def place(self, path: str) -> Place:
         """Find where `path` leads; what is not below the root is refused before its existence is looked at."""
+        if len(path) > _LONGEST:
+            raise ValueError(f"the path has {len(path):,} characters; give one of at most {_LONGEST:,}")
         if not _can_be_a_path(path):
             raise ValueError(f"{shown(path)!r} holds a character that no path has; leave it out")
         if path.startswith("~"):

@@ -134,6 +134,11 @@ def test_what_is_no_path_is_refused(root: Path, path: str):
         read(Jail.at(root), path)
 
 
+def test_a_path_too_long_for_any_system_is_refused(root: Path):
+    with pytest.raises(ValueError, match="the path has 1,000,000 characters; give one of at most 4,096"):
+        read(Jail.at(root), "a/" * 500_000)
+
+
 @pytest.mark.parametrize(
     ("path", "error", "message"),
     [

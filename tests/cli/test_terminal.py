@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agentloop.testing import Gateway, calls, says, slow
+
+from .conftest import Terminal
+
+AtTerminal = Callable[..., Terminal]
+Module = Callable[[str], None]
+
+TOOLS = """
+    from threading import Barrier
+
+    both = Barrier(2, timeout=20)
+
+    @tool(effect="read")
+    def meet(name: str) -> str:
+        both.wait()
+        print("debug \\x1b[2J")
+        if name == "B":
+            raise ValueError("late \\x1b]0;owned\\x07")
+        return "[bold]\\x1b[31m\\u202e" * 40
+
+    @tool(needs_approval=True, destructive=True)
+    def forget(place: str, thoroughly: bool = False) -> str:
+        "Remove a place for good."
+        open("forgotten", "w").write(place)
+        return "gone"
+    """
+
+
+def at(gateway: Gateway, *arguments: str) -> tuple[str, ...]:
+    return ("run", "Go", "-m", "scripted", "--base-url", gateway.base_url, *arguments)
+
+
+def lines(screen: Terminal) -> list[str]:
+    return [line.rstrip() for line in screen.text.splitlines()]
+
+
+def test_calls_side_by_side_are_completed_in_place(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    with Gateway(calls("meet", name="A") & calls("meet", name="B"), says("Met.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:meet"))
+
+        assert screen.end() == 0
+
+    final = screen.text[screen.text.rindex('✓ meet(name="A")') :].splitlines()
+    assert re.fullmatch(r'✓ meet\(name="A"\)  [\d.]+ m?s 560 B\s*', final[0])
+    assert [line.strip() for line in final[1:]] == ['✗ meet(name="B")', r"ValueError: late \x1b]0;owned\x07", "", "Met."]
+    # A line up and cleared, for each line of the block.
+    assert "\x1b[1A\x1b[2K" in screen.shown
+
+
+def test_nothing_hostile_reaches_the_terminal(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    answer = "Red: \x1b[31mred\x1b]0;owned\x07 \x9b2J \u202ereversed\rover [bold]not bold[/bold] :smile:\n\tEnd."
+    with Gateway(calls("meet", name="A") & calls("meet", name="B\x1b[2J"), says(answer)) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:meet", "-v"))
+
+        assert screen.end() == 0
+
+    # What rich itself sends: styles, cursor up, clear the line, hide and show the cursor.
+    ours = re.compile(r"\x1b\[(?:[\d;]*m|1A|2K|\?25[lh])")
+    rest = ours.sub("", screen.shown)
+    assert [character for character in rest if character in "\x00\x07\x08\x1b\x9b\u202e"] == []
+    assert "\rover" not in rest
+    assert r"Red: \x1b[31mred\x1b]0;owned\x07 \x9b2J \u202ereversed\rover [bold]not bold[/bold] :smile:" in screen.text
+    assert r"[bold]\x1b[31m\u202e" in screen.text
+    assert r"debug \x1b[2J" in screen.text
+
+
+def test_the_answer_is_shown_as_it_comes(terminal: AtTerminal):
+    with Gateway(slow(says("one ", "two"), between=0.01)) as gateway:
+        screen = terminal(*at(gateway))
+        screen.wait_for("one")
+
+        assert screen.end() == 0
+
+    assert lines(screen)[-1] == "one two"
+
+
+def test_without_colours_the_block_is_still_completed_in_place(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    with Gateway(calls("meet", name="A") & calls("meet", name="B"), says("Met.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:meet"), NO_COLOR="1")
+
+        assert screen.end() == 0
+
+    assert re.findall(r"\x1b\[[\d;]*(?:3|4|9|10)\d[\d;]*m", screen.shown) == []
+    assert "\x1b[1A\x1b[2K" in screen.shown
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    with Gateway(calls("meet", name="A") & calls("meet", name="B"), says("Met.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:meet"), TERM="dumb")
+
+        assert screen.end() == 0
+
+    assert "\x1b" not in screen.shown
+    assert lines(screen)[:2] == ['● meet(name="A")', '● meet(name="B")']
+
+
+def test_an_approved_call_runs(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome\u202e\x1b[2J"), says("Forgotten.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for("[y]es, [n]o (tell the model why): ")
+        screen.type("perhaps\n")
+        screen.wait_for("perhaps\n  [y]es, [n]o")
+        screen.type("y\n")
+
+        assert screen.end() == 0
+
+    assert (folder / "forgotten").read_text() == "Rome\u202e\x1b[2J"
+    question = lines(screen).index("? forget asks to run: once, may do harm, destructive")
+    assert lines(screen)[question + 1] == r'    place = "Rome\u202e\u001b[2J"'
+    assert lines(screen)[-1] == "Forgotten."
+    assert any(line.startswith("✓ forget(") for line in lines(screen))
+
+
+def test_after_a_no_the_model_reads_why(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome"), lambda body: says(f"I heard: {body['messages'][-1]['content']}")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for("(tell the model why): ")
+        screen.type("n\n")
+        screen.wait_for("why? ")
+        screen.type("we live there\n")
+
+        assert screen.end() == 3
+
+    assert not (folder / "forgotten").exists()
+    assert "I heard: The user denied this call: we live there" in screen.text
+
+
+def test_each_waiting_call_is_asked_for(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome") & calls("forget", place="Oslo", thoroughly=True), says("Done.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for("(tell the model why): ")
+        screen.type("n\n")
+        screen.wait_for("why? ")
+        screen.type("\n")
+        screen.wait_for("thoroughly = true\n  [y]es, [n]o (tell the model why): ")
+        screen.type("yes\n")
+
+        assert screen.end() == 3
+
+    assert (folder / "forgotten").read_text() == "Oslo"
+
+
+def test_what_was_typed_before_the_question_is_no_answer(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(slow(calls("forget", place="Rome"), between=0.1), says("Done.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.type("y\n")
+        screen.wait_for("(tell the model why): ")
+        screen.type("\x04")
+
+        assert screen.end() == 3
+
+    assert not (folder / "forgotten").exists()
+    assert "needs a person's approval" in screen.text
+
+
+def test_a_long_argument_says_how_much_of_it_is_not_shown(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    with Gateway(calls("forget", place="x" * 5000), says("Done.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for("(tell the model why): ")
+        screen.type("\x03")
+
+        assert screen.end() == 130
+
+    assert "… and 3,002 characters more" in screen.text.replace("\n", "")
+
+
+@pytest.mark.parametrize("moment", ["asked", "speaking", "calling"])
+def test_ctrl_c_is_one_line_at_any_moment(moment: str, terminal: AtTerminal, module: Module):
+    module("import time\n@tool\ndef wait() -> str:\n    time.sleep(600)\n    return 'late'\n")
+    turns = {
+        "asked": (slow(says("Never."), before=600), "openai:scripted"),
+        "speaking": (slow(says("one ", "two "), between=1), "one"),
+        "calling": (calls("wait"), "● wait()"),
+    }
+    turn, words = turns[moment]
+    with Gateway(turn) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:wait"))
+        screen.wait_for(words)
+        screen.type("\x03")
+
+        assert screen.end() == 130
+
+    assert "Traceback" not in screen.text
+    assert lines(screen)[-1] == "agentloop: interrupted; the run was stopped and its connection closed"
+    # The cursor is there again.
+    assert screen.shown.count("\x1b[?25h") == screen.shown.count("\x1b[?25l") or screen.shown.rindex("\x1b[?25h") > screen.shown.rindex("\x1b[?25l")
