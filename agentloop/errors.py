@@ -93,6 +93,11 @@ class ModelConnectError(ModelError):
 
     retryable = True
 
+    def __init__(self, message: str, *, at_once: bool = False) -> None:
+        super().__init__(message)
+        self.at_once = at_once
+        """Whether the first new attempt need not wait."""
+
 
 class ModelTimeout(ModelError):
     """No answer in time."""

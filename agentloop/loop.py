@@ -67,6 +67,9 @@ def _request(run: Run) -> Request:
 
 
 def _settings(run: Run) -> Settings:
+    # A model that is told to correct its answer has called what it needed.
+    if run.corrections:
+        return replace(run.settings, tool_choice="none")
     # A model that must call a tool in each reply would never finish.
     forced = run.settings.tool_choice not in {None, "auto", "none"}
     if forced and run.transcript.asked[-1].role == "tool":

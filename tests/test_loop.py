@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from agentloop import Agent, Context, Limits, LimitReached, Settings, Transcript, tool
+from agentloop import Agent, Context, LimitReached, Limits, Settings, Transcript, tool
 from agentloop.errors import ConfigurationError, ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError
-from agentloop.messages import Usage
 from agentloop.events import CallEnded, CallProgress, CallStarted
+from agentloop.messages import Usage
 from agentloop.testing import Scripted, always, calls, fails, refuses, says
 
 
@@ -488,6 +488,7 @@ async def test_an_answer_of_the_wrong_form_goes_back_to_the_model():
 
     assert result.output == City("Rome", 3)
     assert "people" in model.heard[1].text
+    assert model.heard[1].settings.tool_choice == "none"
 
 
 async def test_an_answer_that_never_takes_the_form_ends_the_run():

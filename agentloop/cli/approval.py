@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from agentloop.cli.display import is_terminal
-from agentloop.cli.escape import arguments_of, as_json, one_line, printable
+from agentloop.cli.escape import arguments_of, as_json, call_line, one_line, printable
 from agentloop.messages import ToolCall
 from agentloop.tools.function import Tool
 from agentloop.tools.parameters import InvalidArguments
@@ -22,7 +22,10 @@ _SHOWN = 2000
 
 
 class NobodyToAsk(Exception):
-    """There is no person, or the person went away."""
+    """A call waits for a person's word, and there is no person, or the person went away."""
+
+    def __init__(self, call: ToolCall) -> None:
+        super().__init__(f"{call_line(call)} needs a person's approval, and nobody can be asked here; run it on a terminal")
 
 
 def decide(call: ToolCall, tool: Tool[..., Any], *, answers: TextIO, out: TextIO) -> Decision:
@@ -32,15 +35,25 @@ def decide(call: ToolCall, tool: Tool[..., Any], *, answers: TextIO, out: TextIO
         NobodyToAsk: The streams are no terminal, or it was closed.
     """
     if not (is_terminal(answers) and is_terminal(out)):
-        raise NobodyToAsk
+        raise NobodyToAsk(call)
     out.write("".join(f"{line}\n" for line in _question(call, tool)))
     _forget_what_was_typed(answers)
+
+    def answer(question: str) -> str:
+        out.write(question)
+        out.flush()
+        line = answers.readline()
+        if not line:
+            out.write("\n")
+            raise NobodyToAsk(call)
+        return line.strip()
+
     while True:
-        match _answer("  [y]es, [n]o (tell the model why): ", answers=answers, out=out).lower():
+        match answer("  [y]es, [n]o (tell the model why): ").lower():
             case "y" | "yes":
                 return Decision("approved")
             case "n" | "no":
-                return Decision("denied", _answer("  why? ", answers=answers, out=out))
+                return Decision("denied", answer("  why? "))
             case _:
                 pass
 
@@ -66,16 +79,6 @@ def _final_arguments(call: ToolCall, tool: Tool[..., Any]) -> Mapping[str, Any] 
 
 def _whole(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… and {len(text) - _SHOWN:,} characters more"
-
-
-def _answer(question: str, *, answers: TextIO, out: TextIO) -> str:
-    out.write(question)
-    out.flush()
-    line = answers.readline()
-    if not line:
-        out.write("\n")
-        raise NobodyToAsk
-    return line.strip()
 
 
 def _forget_what_was_typed(answers: TextIO) -> None:

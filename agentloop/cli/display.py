@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import os
-import sys
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
@@ -192,19 +190,6 @@ class PlainNotes:
         """Write a line."""
         self._out.write(f"{line}\n")
         self._out.flush()
-
-
-class ToolPrints(io.StringIO):
-    """What tools print: shown on stderr, since it is no part of the answer, and escaped, since it may be a stranger's."""
-
-    def write(self, text: str, /) -> int:
-        """Show the text."""
-        sys.stderr.write(printable(text, keep="\n\t"))
-        return len(text)
-
-    def flush(self) -> None:
-        """Show all of it now."""
-        sys.stderr.flush()
 
 
 def outcome(result: ToolResult, *, seconds: float | None, verbose: bool) -> str:

@@ -104,7 +104,7 @@ def _finite(value: Any) -> Any:
         case dict():
             return {name: _finite(inner) for name, inner in cast("dict[str, Any]", value).items()}
         case list():
-            return [_finite(inner) for inner in cast("list[Any]", value)]
+            return [_finite(inner) for inner in value]
         case _:
             return value
 

@@ -13,14 +13,17 @@ from pydantic_core import from_json
 
 from agentloop.agent import Agent, Result
 from agentloop.cli.approval import NobodyToAsk, decide
-from agentloop.cli.display import Display, ToolPrints, display_on
-from agentloop.cli.escape import as_json, call_line
+from agentloop.cli.display import Display, display_on
+from agentloop.cli.escape import as_json
 from agentloop.cli.exits import ExitCode, say
+from agentloop.cli.prints import ToolPrints
 from agentloop.cli.targets import model_at, tools_named
 from agentloop.errors import AgentLoopError
 from agentloop.events import Event
 from agentloop.limits import Limits
+from agentloop.messages import ToolCall
 from agentloop.tools.function import Tool
+from agentloop.transcript import Decision
 
 Form = Literal["text", "json", "jsonl"]
 
@@ -88,7 +91,8 @@ class _Conversation:
             while result.paused:
                 try:
                     denied = self._decide(result) or denied
-                except NobodyToAsk:
+                except NobodyToAsk as nobody:
+                    say(str(nobody))
                     return result, ExitCode.APPROVAL
                 result = runner.run(self._go_on(result))
         return result, ExitCode.APPROVAL if denied else ExitCode.DONE
@@ -114,21 +118,21 @@ class _Conversation:
     def _decide(self, result: Result[str]) -> bool:
         """Ask for each call, and say whether one was denied."""
         self._display.close()
-        words: list[str] = []
+        denied = False
         for call in result.waiting:
-            try:
-                if self._wish.form == "jsonl":
-                    raise NobodyToAsk
-                decision = decide(call, self._tools[call.name], answers=sys.stdin, out=sys.stderr)
-            except NobodyToAsk:
-                say(f"{call_line(call)} needs a person's approval, and nobody can be asked here; run it on a terminal")
-                raise
-            words.append(decision.word)
+            decision = self._decision(call)
             if decision.word == "approved":
                 result.transcript.approve(call.id)
             else:
                 result.transcript.deny(call.id, decision.reason)
-        return "denied" in words
+                denied = True
+        return denied
+
+    def _decision(self, call: ToolCall) -> Decision:
+        # Events are for a program, which has nobody to ask.
+        if self._wish.form == "jsonl":
+            raise NobodyToAsk(call)
+        return decide(call, self._tools[call.name], answers=sys.stdin, out=sys.stderr)
 
 
 def _print_line(value: Any, out: TextIO) -> None:

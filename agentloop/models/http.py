@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,11 @@ from agentloop.wire import Outgoing, Wire
 from agentloop.wire.error_bodies import error_from
 
 _ERROR_BODY_BYTES = 64 * 2**10
+_DRAIN_SECONDS = 0.2
 _REDIRECTS = range(300, 400)
 _OK = range(200, 300)
+
+Tell = Callable[[Delta], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +124,7 @@ class HTTPModel:
         request: Request,
         *,
         key: pydantic.SecretStr | None,
-        tell: Callable[[Delta], Awaitable[None]],
+        tell: Tell,
     ) -> Reply:
         assembly = Assembly(request.step)
         try:
@@ -137,7 +140,7 @@ class HTTPModel:
             if failure is error:
                 raise
             raise failure from error
-        if not reply.parts:
+        if not reply.parts and reply.finish_reason in {"stop", "tool_calls"}:
             raise EmptyReply("the reply says nothing and calls nothing; ask again", partial=reply)
         return reply
 
@@ -155,7 +158,7 @@ class HTTPModel:
         request = client.build_request("POST", url, content=outgoing.body, headers=headers, timeout=timeout)
         return await client.send(request, stream=True, follow_redirects=False)
 
-    async def _receive(self, response: Any, assembly: Assembly, tell: Callable[[Delta], Awaitable[None]] | None) -> None:
+    async def _receive(self, response: Any, assembly: Assembly, tell: Tell | None) -> None:
         status: int = response.status_code
         if status not in _OK:
             await self._refuse(response, status)
@@ -168,24 +171,11 @@ class HTTPModel:
         waiting_since = loop.time()
         # A whole reply is silent until it is there; only a stream can be idle.
         patience = self._timeouts.idle if tell else self._timeouts.attempt
-        while (chunk := await self._next_chunk(chunks, waiting_since + patience)) is not None:
-            news = False
-            for delta in reading.feed(chunk):
-                assembly.add(delta)
-                if tell:
-                    await tell(delta)
-                news = True
-            if news:
+        while not reading.done and (chunk := await self._next_chunk(chunks, waiting_since + patience)) is not None:
+            if await _take(reading.feed(chunk), assembly, tell):
                 waiting_since = loop.time()
-            if reading.done:
-                break
-        for delta in reading.end():
-            assembly.add(delta)
-        # Read to the end, so that the connection can be used again.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1):
-                async for _ in chunks:
-                    pass
+        await _take(reading.end(), assembly, tell)
+        await _drain(chunks)
 
     async def _next_chunk(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes | None:
         try:
@@ -242,7 +232,8 @@ class HTTPModel:
                 words = (
                     f"the connection to {where} broke{' in the middle of the reply' if begun else ''}: {str(error) or type(error).__name__}"
                 )
-                return StreamBroken(words) if begun else ModelConnectError(words)
+                # Most often it is a kept connection that the server has closed: nothing is wrong, and a new one will do.
+                return StreamBroken(words) if begun else ModelConnectError(words, at_once=True)
             case _:
                 return error
 
@@ -253,6 +244,25 @@ def _name_and_mask(error: ModelError, name: str, key: pydantic.SecretStr | None)
     error.args = (_masked(f"{name}: {error}{attempts}", key),)
     if isinstance(error, ModelHTTPError):
         error.body = _masked(error.body, key)
+
+
+async def _take(deltas: Iterable[Delta], assembly: Assembly, tell: Tell | None) -> bool:
+    """Take the deltas in, and say whether there were any."""
+    came = False
+    for delta in deltas:
+        came = True
+        assembly.add(delta)
+        if tell:
+            await tell(delta)
+    return came
+
+
+async def _drain(chunks: AsyncIterator[bytes]) -> None:
+    """Read what is left, so that the connection can be used again; the reply is whole, so nothing that happens here matters."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            async for _ in chunks:
+                pass
 
 
 def _masked(text: str, key: pydantic.SecretStr | None) -> str:

@@ -64,7 +64,8 @@ PROVIDERS: Mapping[str, Provider] = {
     "ollama": Provider("http://127.0.0.1:11434/v1", _chat(ChatQuirks(empty_content="", strict=False))),
     "vllm": Provider("http://127.0.0.1:8000/v1", _chat(ChatQuirks(strict=False))),
     "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(ChatQuirks(empty_content="", strict=False))),
-    "llamacpp": Provider("http://127.0.0.1:8080/v1", _chat(ChatQuirks(empty_content="", strict=False))),
+    # llama.cpp has one grammar for a reply: a form for the answer would take the place of the tools.
+    "llamacpp": Provider("http://127.0.0.1:8080/v1", _chat(ChatQuirks(empty_content="", strict=False, form_beside_tools=False))),
 }
 
 

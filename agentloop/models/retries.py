@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, RetryCallState
 
-from agentloop.errors import BadReply, EmptyReply, ModelError
+from agentloop.errors import BadReply, EmptyReply, ModelConnectError, ModelError
 from agentloop.events import Retrying
 from agentloop.messages import Reply
 
@@ -81,5 +81,7 @@ def _wait(state: RetryCallState, policy: Retries) -> float:
     error = state.outcome.exception() if state.outcome else None
     if isinstance(error, ModelError) and error.retry_after is not None:
         return error.retry_after
+    if isinstance(error, ModelConnectError) and error.at_once and state.attempt_number == 1:
+        return 0
     longest = min(policy.longest_wait, policy.first_wait * 2 ** (state.attempt_number - 1))
     return random.uniform(0, longest)  # noqa: S311  # spreads waits, guards no secret

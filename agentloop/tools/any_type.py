@@ -64,9 +64,7 @@ def _described(annotations: Mapping[str, Any], module: str, local: Mapping[str, 
     return adapter.core_schema, render(adapter.core_schema)
 
 
-def _refusal(
-    annotations: Mapping[str, Any], error: Exception, *, tool: str, module: str, local: Mapping[str, Any]
-) -> ToolDefinitionError:
+def _refusal(annotations: Mapping[str, Any], error: Exception, *, tool: str, module: str, local: Mapping[str, Any]) -> ToolDefinitionError:
     for name, annotation in annotations.items():
         try:
             _described({name: annotation}, module, local)

@@ -1,43 +1,121 @@
-"""A limit of time around a piece of async work."""
+"""A limit of time around a coroutine, which holds even where the coroutine swallows its cancellation."""
 
 from __future__ import annotations
 
 import asyncio
-from types import TracebackType
+import logging
+from collections.abc import Awaitable, Coroutine, Generator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_GRACE = 1.0
+_log = logging.getLogger("agentloop.tools")
 
 
 class NoResult(TimeoutError):
     """There was no result in time."""
 
 
-class Deadline:
-    """Cancels what the task does inside of it once the time is up. `asyncio.timeout` is the same at twice the cost.
+def within(seconds: float | None, coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
+    """Await the coroutine for so long; None is for ever.
+
+    Once the time is up, or the task is cancelled, the coroutine is cancelled and has a second to end. Then it is left where it
+    stands, and nobody waits for it any more.
 
     Raises:
         NoResult: The time was up.
     """
+    return _Within(seconds, coroutine)
 
-    __slots__ = ("_cancelled_before", "_passed", "_task", "_timer")
 
-    def __init__(self, seconds: float | None) -> None:
+class _Within(Awaitable[T]):
+    """Stands between the task and the coroutine, so that the one can go on without the other."""
+
+    __slots__ = ("_before", "_coroutine", "_deadline", "_grace", "_late", "_left", "_ours", "_seconds", "_task")
+    _task: asyncio.Task[Any]
+
+    def __init__(self, seconds: float | None, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._seconds = seconds
+        self._coroutine = coroutine
+        self._deadline: asyncio.TimerHandle | None = None
+        self._grace: asyncio.TimerHandle | None = None
+        self._late = False
+        self._left = False
+        self._ours = 0
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        try:
+            pending = self._coroutine.send(None)
+        except StopIteration as end:
+            # What never waits needs no timer, and no timer could interrupt it.
+            return end.value  # type: ignore[no-any-return]
+        self._start()
+        try:
+            return (yield from self._drive(pending))
+        except asyncio.CancelledError as error:
+            if self._late and not self._cancelled_by_others():
+                raise NoResult from error
+            raise
+        finally:
+            self._stop()
+
+    def _drive(self, pending: Any) -> Generator[Any, Any, T]:
+        while True:
+            try:
+                try:
+                    value = yield pending
+                except asyncio.CancelledError as error:
+                    if self._left:
+                        raise
+                    self._allow_grace()
+                    pending = self._coroutine.throw(error)
+                except BaseException as error:  # noqa: BLE001  # whatever it is, it is meant for the coroutine
+                    pending = self._coroutine.throw(error)
+                else:
+                    pending = self._coroutine.send(value)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+
+    def _start(self) -> None:
         task = asyncio.current_task()
         if task is None:
-            raise RuntimeError("a deadline holds for a task, and none runs; use it in a coroutine")
+            raise RuntimeError("a coroutine waits outside of any task; run it in one")
         self._task = task
-        self._cancelled_before = task.cancelling()
-        self._passed = False
-        self._timer = None if seconds is None else task.get_loop().call_later(seconds, self._pass)
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        # Whoever else has cancelled the task meanwhile is heard first.
-        if self._passed and self._task.uncancel() <= self._cancelled_before and kind is asyncio.CancelledError:
-            raise NoResult from error
+        self._before = task.cancelling()
+        if self._seconds is not None:
+            self._deadline = task.get_loop().call_later(self._seconds, self._pass)
 
     def _pass(self) -> None:
-        self._passed = True
+        self._late = True
+        self._cancel()
+
+    def _allow_grace(self) -> None:
+        if self._grace is not None:
+            self._grace.cancel()
+        self._grace = self._task.get_loop().call_later(_GRACE, self._leave)
+
+    def _leave(self) -> None:
+        # A coroutine may also have cancelled itself, as `asyncio.timeout` does, and have gone on rightly.
+        if self._late or self._cancelled_by_others():
+            self._left = True
+            self._cancel()
+
+    def _cancel(self) -> None:
+        self._ours += 1
         self._task.cancel()
+
+    def _cancelled_by_others(self) -> bool:
+        return self._task.cancelling() - self._ours > self._before
+
+    def _stop(self) -> None:
+        for timer in (self._deadline, self._grace):
+            if timer is not None:
+                timer.cancel()
+        for _ in range(self._ours):
+            self._task.uncancel()
+        if self._left:
+            _log.warning("a tool swallowed its cancellation and was left where it stood: %s", self._coroutine.__qualname__)
+            with suppress(RuntimeError):
+                self._coroutine.close()

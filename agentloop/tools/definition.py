@@ -102,9 +102,7 @@ class Definition:
             InvalidArguments: They are not what the tool takes.
         """
         schema = self._schema
-        return read_arguments(
-            text, self._validator, known=schema.properties, reserved=self.parameters.reserved, plain=schema.plain
-        )
+        return read_arguments(text, self._validator, known=schema.properties, reserved=self.parameters.reserved, plain=schema.plain)
 
 
 def _name(function: Any) -> str:

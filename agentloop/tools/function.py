@@ -14,7 +14,7 @@ from typing_extensions import Unpack
 from agentloop.errors import ToolDefinitionError
 from agentloop.messages import ToolCall, ToolDescription, ToolResult
 from agentloop.tools.context import Context
-from agentloop.tools.deadline import Deadline, NoResult
+from agentloop.tools.deadline import NoResult, within
 from agentloop.tools.definition import Definition, Given
 from agentloop.tools.options import Options
 from agentloop.tools.parameters import InvalidArguments
@@ -113,6 +113,7 @@ class Tool(Generic[P, R]):
     async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
         self._check_bound()
         positional, named = self._definition.parameters.bind(self.arguments(call.arguments), context)
+        seconds = self.options.timeout
         function: Callable[..., Any] = self.function
 
         def work() -> Any:
@@ -122,19 +123,18 @@ class Tool(Generic[P, R]):
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
 
         try:
-            pending = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=self.options.timeout)
-            return pending if isinstance(pending, ToolResult) else await self._settled(pending, call, context)
+            value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds)
+            return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, context))
         except NoResult:
-            raise TimeoutError(f"{self.name!r} gave no result in {self.options.timeout:g} s") from None
+            raise TimeoutError(f"{self.name!r} gave no result in {seconds:g} s") from None
 
     async def _settled(self, value: Any, call: ToolCall, context: Context[Any]) -> ToolResult:
-        with Deadline(self.options.timeout):
-            while inspect.isawaitable(value):
-                value = await value
-            if inspect.isasyncgen(value):
-                value = await gather_async(value, context.progress)
-            elif inspect.isgenerator(value):
-                value = gather(value, context.progress)
+        while inspect.isawaitable(value):
+            value = await value
+        if inspect.isasyncgen(value):
+            value = await gather_async(value, context.progress)
+        elif inspect.isgenerator(value):
+            value = gather(value, context.progress)
         return to_result(value, call_id=call.id, name=self.name)
 
     def _check_bound(self) -> None:

@@ -52,6 +52,7 @@ class _Reading:
             value = self.drop(part, value)
         for union in ("anyOf", "oneOf"):
             value = self._drop_by_branch(schema.get(union, ()), value)
+        left: Any
         if is_object(value):
             left = self._drop_in_object(schema, value)
         else:

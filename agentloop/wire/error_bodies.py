@@ -17,7 +17,7 @@ _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-ds-tr
 # Context too long is a 400 at most providers, but Azure and Gemini say 429, where asking again would never end.
 _CONTEXT = re.compile(
     r"context_length_exceeded|prompt is too long|prompt too long|maximum context length|exceeded max context length"
-    r"|input token count .{0,40}exceeds|too_many_prompt_tokens|context window|model_context_window_exceeded",
+    r"|input token count .{0,40}exceeds|too_many_prompt_tokens|context window|model_context_window_exceeded|exceed_context_size|available context size",
 )
 _QUOTA = re.compile(
     r"insufficient_quota|insufficient_user_quota|pre_consume_token_quota_failed|billing_|credit balance|insufficient balance"
@@ -65,7 +65,7 @@ def error_from(
     error = kind(
         _sentence(words, status_said, request_id),
         status=status_said,
-        code=words.code or None,
+        code=next((code for code in words.code.split() if not code.isdigit()), words.code) or None,
         request_id=request_id,
         retry_after=_retry_after(headers, words),
         body=(text or str(body))[:_BODY_CHARACTERS],

@@ -50,6 +50,8 @@ class ChatQuirks:
     """Whether `stream_options` is understood."""
     thinking_field: Literal["reasoning_content", "reasoning_details"] | None = None
     """Where the provider wants its own thinking said back."""
+    form_beside_tools: bool = True
+    """Whether a form for the answer may be given beside tools; where not, the model is told it in words."""
     nine_character_ids: bool = False
     """Whether ids of calls must be nine letters or digits."""
 
@@ -67,7 +69,7 @@ class OpenAIChat:
         if request.tools:
             body["tools"] = self._tools(request.tools)
         body |= self._settings(request.settings, has_tools=bool(request.tools))
-        if request.output:
+        if request.output and not self._tells_form(request):
             body["response_format"] = {"type": "json_schema", "json_schema": _output(request.output)}
         if request.stream:
             body["stream"] = True
@@ -85,8 +87,8 @@ class OpenAIChat:
         return ChatDecoder()
 
     def _messages(self, request: Request) -> Iterator[Json]:
-        if request.instructions:
-            yield {"role": self._quirks.system_role, "content": request.instructions}
+        if instructions := self._instructions(request):
+            yield {"role": self._quirks.system_role, "content": instructions}
         ids: dict[str, str] = {}
         for message in request.messages:
             match message.role:
@@ -99,6 +101,16 @@ class OpenAIChat:
                     yield self._assistant(message, ids)
                 case "tool":
                     yield from _results(message.results, ids)
+
+    def _tells_form(self, request: Request) -> bool:
+        return bool(request.tools) and request.settings.tool_choice != "none" and not self._quirks.form_beside_tools
+
+    def _instructions(self, request: Request) -> str:
+        if request.output is None or not self._tells_form(request):
+            return request.instructions
+        form = to_json(plain(request.output.schema)).decode()
+        told = f"When you have what you need, answer with JSON that fits this schema, and nothing else: {form}"
+        return f"{request.instructions}\n\n{told}".lstrip()
 
     def _assistant(self, message: Message, ids: Mapping[str, str]) -> Json:
         said: Json = {"role": "assistant", "content": message.text or self._quirks.empty_content}

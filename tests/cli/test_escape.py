@@ -11,7 +11,9 @@ from agentloop.cli.escape import as_json, call_line, duration, one_line, printab
 from agentloop.messages import Image, Text, ToolCall, ToolResult
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
-HOSTILE = st.text(st.sampled_from("a \x00\x07\x08\x1b\r\n\t\x7f\x85\x9b\xad\u061c\u200b\u200e\u202e\u2028\u2066\ufeff\ud800\U000e0041é中🙂"))
+HOSTILE = st.text(
+    st.sampled_from("a \x00\x07\x08\x1b\r\n\t\x7f\x85\x9b\xad\u061c\u200b\u200e\u202e\u2028\u2066\ufeff\ud800\U000e0041é中🙂")
+)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
@@ -95,7 +97,16 @@ def test_a_call_with_very_many_arguments_stays_a_line():
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0, "0 ms"), (0.0004, "0 ms"), (0.0994, "99 ms"), (0.0996, "0.1 s"), (0.44, "0.4 s"), (59.94, "59.9 s"), (59.96, "1 min 0 s"), (125, "2 min 5 s")],
+    [
+        (0, "0 ms"),
+        (0.0004, "0 ms"),
+        (0.0994, "99 ms"),
+        (0.0996, "0.1 s"),
+        (0.44, "0.4 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 0 s"),
+        (125, "2 min 5 s"),
+    ],
 )
 def test_a_time_is_written_for_people(seconds: float, words: str):
     assert duration(seconds) == words

@@ -90,7 +90,7 @@ def test_hostile_names_arguments_and_results_are_escaped(agentloop: Command, mod
         ("@tool\ndef add(a: int, b: int) -> int:\n    return a + b", "mytools:add"),
         ("def add(a: int, b: int) -> int:\n    return a + b", "mytools:add"),
         ("@tool\ndef add(a: int, b: int) -> int:\n    return a + b\nALL = [add]", "mytools:ALL"),
-        ("class Maths:\n    def tools(self):\n        return [self.add]\n    @tool\n    def add(self, a: int, b: int) -> int:\n        return a + b", "mytools:Maths"),
+        ("class Maths:\n    def tools(self):\n        return [self.add]\n    @tool\n    def add(self, a: int, b: int): return a + b", "mytools:Maths"),
         ("class Maths:\n    @staticmethod\n    def add(a: int, b: int) -> int:\n        return a + b", "mytools:Maths.add"),
     ],
     ids=["tool", "plain function", "list", "toolset", "inner function"],
@@ -115,7 +115,10 @@ def test_tools_of_several_targets_are_given_together(agentloop: Command, module:
     assert "Umbrella: blue." in ended.stderr
 
 
-@pytest.mark.parametrize(("name", "asked"), [("qwen3", "qwen3"), ("qwen3:8b", "qwen3:8b"), ("openai:gpt-4o", "gpt-4o"), ("openai/gpt-oss:20b", "openai/gpt-oss:20b")])
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [("qwen3", "qwen3"), ("qwen3:8b", "qwen3:8b"), ("openai:gpt-4o", "gpt-4o"), ("openai/gpt-oss:20b", "openai/gpt-oss:20b")],
+)
 def test_at_a_base_url_a_bare_name_is_enough(name: str, asked: str, agentloop: Command, scripted_gateway: OpenGateway):
     gateway = scripted_gateway(says("Hello."))
 

@@ -51,7 +51,8 @@ def test_calls_side_by_side_are_completed_in_place(terminal: AtTerminal, module:
 
     final = screen.text[screen.text.rindex('✓ meet(name="A")') :].splitlines()
     assert re.fullmatch(r'✓ meet\(name="A"\)  [\d.]+ m?s 560 B\s*', final[0])
-    assert [line.strip() for line in final[1:]] == ['✗ meet(name="B")', r"ValueError: late \x1b]0;owned\x07", "", "Met."]
+    assert [line.strip() for line in final[1:3]] == ['✗ meet(name="B")', r"ValueError: late \x1b]0;owned\x07"]
+    assert lines(screen)[-1] == "Met."
     # A line up and cleared, for each line of the block.
     assert "\x1b[1A\x1b[2K" in screen.shown
 
@@ -103,7 +104,7 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_plain_lines(terminal: AtTer
         assert screen.end() == 0
 
     assert "\x1b" not in screen.shown
-    assert lines(screen)[:2] == ['● meet(name="A")', '● meet(name="B")']
+    assert {'● meet(name="A")', '● meet(name="B")', r"debug \x1b[2J", "Met."} <= set(lines(screen))
 
 
 def test_an_approved_call_runs(terminal: AtTerminal, module: Module, folder: Path):
@@ -200,4 +201,6 @@ def test_ctrl_c_is_one_line_at_any_moment(moment: str, terminal: AtTerminal, mod
     assert "Traceback" not in screen.text
     assert lines(screen)[-1] == "agentloop: interrupted; the run was stopped and its connection closed"
     # The cursor is there again.
-    assert screen.shown.count("\x1b[?25h") == screen.shown.count("\x1b[?25l") or screen.shown.rindex("\x1b[?25h") > screen.shown.rindex("\x1b[?25l")
+    assert screen.shown.count("\x1b[?25h") == screen.shown.count("\x1b[?25l") or screen.shown.rindex("\x1b[?25h") > screen.shown.rindex(
+        "\x1b[?25l"
+    )

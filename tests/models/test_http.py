@@ -18,7 +18,9 @@ from agentloop.errors import (
     BadReply,
     BadRequest,
     ConfigurationError,
+    ContentFiltered,
     EmptyReply,
+    LengthLimit,
     ModelConnectError,
     ModelError,
     ModelTimeout,
@@ -184,6 +186,19 @@ async def test_the_wait_that_a_server_asks_for_is_said_and_kept():
     assert [(event.attempt, event.seconds) for event in heard] == [(1, 0.02)]
 
 
+async def test_a_connection_that_died_is_replaced_at_once():
+    with Gateway(no_answer("closed"), says("Hello.")) as gateway:
+        _, heard = await ask(asking(gateway, retries=Retries(first_wait=60)))
+
+    assert [event.seconds for event in heard] == [0]
+
+
+@pytest.mark.parametrize(("reason", "error"), [("length", LengthLimit), ("content_filter", ContentFiltered)])
+async def test_a_reply_that_was_cut_before_its_first_word_says_why(reason: Any, error: type[ModelError]):
+    with Gateway(says("").ending(reason)) as gateway, pytest.raises(error):
+        await Agent(asking(gateway)).run("Hi")
+
+
 async def test_a_redirect_is_not_followed_and_its_host_is_named():
     with (
         Gateway(redirect("http://elsewhere.example/v1/chat")) as gateway,
@@ -239,9 +254,10 @@ async def test_what_is_no_base_url_is_a_mistake_of_configuration(address: str):
 
 async def test_plain_json_is_read_although_a_stream_was_asked_for():
     with Gateway(raw('{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}', content_type="application/json")) as gateway:
-        reply, _ = await ask(asking(gateway), stream=True)
+        reply, heard = await ask(asking(gateway), stream=True)
 
     assert reply.text == "Hi"
+    assert "Hi" in [getattr(delta, "text", "") for delta in heard]
 
 
 async def test_a_stream_is_read_although_a_whole_reply_was_asked_for():

@@ -27,7 +27,7 @@ def test_every_provider_encodes_a_request_for_its_first_format(name: str):
 
 
 def test_the_providers_of_the_first_version_are_there():
-    named = {*"openai xaix openrouter groq mistral deepseek together xai ollama vllm lmstudio llamacpp".split()}
+    named = {*["openai", "xaix", "openrouter", "groq", "mistral", "deepseek", "together", "xai", "ollama", "vllm", "lmstudio", "llamacpp"]}
 
     assert set(named) <= set(PROVIDERS)
 

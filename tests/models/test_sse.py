@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import httpx
 import pytest
 from httpx_sse import EventSource
@@ -52,7 +54,7 @@ def test_any_stream_cut_anywhere_reads_as_httpx_sse_reads_it(lines: list[str], n
     body = (newline.join(lines) + newline * 2).encode()
     places = sorted({0, len(body), *(cut % (len(body) + 1) for cut in cuts)})
 
-    ours = events(*(body[start:end] for start, end in zip(places, places[1:], strict=False)))
+    ours = events(*(body[start:end] for start, end in pairwise(places)))
 
     response = httpx.Response(200, headers={"content-type": "text/event-stream"}, content=body)
     theirs = [event.data.encode() for event in EventSource(response).iter_sse()]

@@ -111,49 +111,44 @@ def every(schema: Any) -> Iterator[Schema]:
             yield from (inner for part in value.values() for inner in every(part))
 
 
+SAMPLES: dict[str, list[Any]] = {
+    "string": ["", "a", "ab", "null", "abc"],
+    "integer": [-2, -1, 0, 1, 5, 9],
+    "number": [-2, -0.5, 0, 1, 1.5, 9],
+    "boolean": [True, False],
+    "null": [None],
+    "any": [None, 1, "a", [], {"a": 1}],
+}
+
+
 @st.composite
 def values(draw: st.DrawFn, schema: Any, root: Schema, depth: int = 0) -> Any:
     """Make a value that a schema probably takes."""
     assume(schema is not False and depth < 9)
-    if schema is True or not schema.keys() - {*ANNOTATIONS, "$defs"}:
-        return draw(st.sampled_from([None, 1, "a", [], {"a": 1}]))
 
-    def inner(part: Any, name: str = "") -> Any:
+    def inner(part: Any) -> Any:
         return draw(values(part, root, depth + 1))
 
     match schema:
         case {"$ref": reference}:
             return inner(root["$defs"][reference.rpartition("/")[2]])
         case {"anyOf": parts} | {"oneOf": parts} | {"allOf": [_] as parts}:
-            return inner(draw(st.sampled_from(parts[::-1] if depth > 3 else parts)))
-        case {"allOf": _}:
-            return {"a": draw(st.text(max_size=2))}
+            return inner(draw(st.sampled_from(parts)))
         case {"const": value}:
             return value
         case {"enum": choices}:
             return draw(st.sampled_from(choices))
-    kind = schema["type"]
-    match draw(st.sampled_from(kind)) if isinstance(kind, list) else kind:
-        case "object":
-            names = [
-                name for name in schema.get("properties", {}) if name in schema.get("required", ()) or (depth < 4 and draw(st.booleans()))
-            ]
-            return {name: inner(schema["properties"][name]) for name in names}
-        case "array":
-            named = schema.get("prefixItems", [])
-            least = 1 if depth < 4 else 0
-            count = len(named) or draw(st.integers(schema.get("minItems", 0), max(schema.get("minItems", 0), least)))
+        case {"type": "object"}:
+            properties, required = schema.get("properties", {}), schema.get("required", ())
+            return {name: inner(part) for name, part in properties.items() if name in required or (depth < 4 and draw(st.booleans()))}
+        case {"type": "array"}:
+            named, least = schema.get("prefixItems", []), schema.get("minItems", 0)
+            count = len(named) or draw(st.integers(least, max(least, 2 if depth < 4 else 0)))
             return [inner(part) for part in [*named, *[schema.get("items")] * (count - len(named))]]
-        case "string":
-            return draw(st.sampled_from(["", "a", "ab", "null", "abc"]))
-        case "integer":
-            return draw(st.integers(-2, 9))
-        case "number":
-            return draw(st.integers(-2, 9)) + draw(st.sampled_from([0, 0.5]))
-        case "boolean":
-            return draw(st.booleans())
+        case {"type": kinds}:
+            return draw(st.sampled_from([value for kind in ([kinds] if isinstance(kinds, str) else kinds) for value in SAMPLES[kind]]))
         case _:
-            return None
+            return draw(st.sampled_from(SAMPLES["any"]))
 
 
 def takes(schema: Schema, value: Any) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import enum
 import json
+import os
 import subprocess
 import sys
 from decimal import Decimal
@@ -91,8 +92,8 @@ TYPES: list[tuple[str, Any, Schema | None, Schema]] = [
         {"type": "string", "description": '[pattern: "^(?!x)"]'},
         {"type": "string", "description": '[pattern: "^(?!x)"]'},
     ),
-    ("moment", datetime.datetime, {"type": "string", "format": "date-time"}, {"type": "string", "format": "date-time"}),
-    ("day", datetime.date, {"type": "string", "format": "date"}, {"type": "string", "description": '[format: "date"]'}),
+    ("moment", dt.datetime, {"type": "string", "format": "date-time"}, {"type": "string", "format": "date-time"}),
+    ("day", dt.date, {"type": "string", "format": "date"}, {"type": "string", "description": '[format: "date"]'}),
     ("bytes", bytes, *[{"type": "string", "description": '[format: "binary"]'}] * 2),
     ("decimal", Decimal, *[{"anyOf": [{"type": "number"}, STRING]}] * 2),
     (
@@ -107,7 +108,7 @@ TYPES: list[tuple[str, Any, Schema | None, Schema]] = [
     ("words and nothing", Literal["", "b"], {"type": "string", "enum": ["", "b"]}, {"type": "string", "description": '[enum: ["", "b"]]'}),
     (
         "mixed values",
-        Literal[1, "a", None],
+        Literal[1, "a", None],  # noqa: PYI061 - pydantic makes one enum of it, and not a union
         {"enum": [1, "a", None], "type": ["integer", "string", "null"]},
         {
             "anyOf": [
@@ -340,7 +341,7 @@ def test_a_tool_without_parameters_is_a_full_object_everywhere_but_for_gemini(sc
 )
 def test_arguments_that_are_no_object_are_refused(schema: Schema):
     for dialect in (plain, anthropic, gemini):
-        with pytest.raises(ToolDefinitionError, match="a tool's arguments must be an object, not .*; make the value a parameter"):
+        with pytest.raises(ToolDefinitionError, match=r"a tool's arguments must be an object, not .*; make the value a parameter"):
             dialect(schema)
 
 
@@ -431,8 +432,7 @@ def test_the_same_schema_gives_the_same_bytes_in_every_process():
 
     def printed(seed: str) -> str:
         command = [sys.executable, "-c", script, json.dumps(schema)]
-        return subprocess.run(
-            command, env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)}, capture_output=True, text=True, check=True, timeout=60
-        ).stdout  # noqa: S603 - a script of ours
+        environment = {"PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.check_output(command, env=environment, text=True, timeout=60)  # noqa: S603 - a script of ours
 
     assert printed("1") == printed("2") != ""

@@ -219,7 +219,7 @@ def test_recursion_is_found_wherever_it_is():
         ({"minLength": 1}, True),
     ],
 )
-def test_null_is_allowed_where_a_schema_says_so(schema: Any, allowed: bool):  # noqa: FBT001 - a column of the table
+def test_null_is_allowed_where_a_schema_says_so(schema: Any, allowed: bool):
     root = {"$defs": {"Maybe": {"anyOf": [ref("Word"), {"type": "null"}]}, "Word": STRING, "Loop": {"anyOf": [ref("Loop"), STRING]}}}
 
     assert allows_null(schema, root=root, known={}) is allowed

@@ -59,6 +59,12 @@ BODIES: dict[str, tuple[int | None, Any, type[ModelHTTPError], str]] = {
     ),
     "context, Azure says 429": (429, {"error": {"message": "exceeds the maximum context length"}}, ContextTooLong, "maximum"),
     "context, Google": (400, {"error": {"message": "The input token count (9) exceeds the maximum"}}, ContextTooLong, "input token"),
+    "context, llama.cpp": (
+        400,
+        {"error": {"code": 400, "message": "request (9 tokens) exceeds the available context size", "type": "exceed_context_size_error"}},
+        ContextTooLong,
+        "available",
+    ),
     "in a stream, by type": (None, {"error": {"type": "rate_limit_error", "message": "slow"}}, RateLimited, "slow"),
     "in a stream, by a code that is a status": (None, {"error": {"code": 502, "message": "upstream"}}, ServerError, "upstream"),
     "in a stream, unknown": (None, {"error": {"message": "hm"}}, ServerError, "hm"),
@@ -120,6 +126,18 @@ def test_the_wait_may_stand_in_the_body(body: Any, seconds: float):
 def test_a_server_that_says_whether_to_retry_is_obeyed():
     assert error_from({}, status=400, headers={"x-should-retry": "true"}).retryable
     assert not error_from({}, status=500, headers={"x-should-retry": "false"}).retryable
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": 400, "type": "exceed_context_size_error"}, "exceed_context_size_error"),
+        ({"code": "x", "type": "y"}, "x"),
+        ({"code": 429}, "429"),
+    ],
+)
+def test_the_servers_own_word_is_the_code(error: Any, code: str):
+    assert error_from({"error": error}, status=400).code == code
 
 
 def test_the_request_id_is_kept():

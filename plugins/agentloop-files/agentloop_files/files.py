@@ -100,7 +100,7 @@ class Files:
 
         Args:
             pattern: A regular expression without look-around and back-references, such as 'def \w+_file'.
-            path: The file or folder to search, relative to the root folder; '.' is the root folder itself.
+            path: The file or folder to search, relative to the root folder. Folders such as '.git' are searched only when named here.
             glob: Search only files that fit, such as '*.py' or 'web/**/*.py'.
             literal: Search for the pattern as plain text.
             ignore_case: Treat small and capital letters alike.

@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from agentloop import errors
+from agentloop.cli.exits import ExitCode, exit_code
+from agentloop.errors import AgentLoopError, LimitReached
+
+CODES = {
+    ExitCode.FAILED: {"AgentLoopError", "BadTranscript", "ContentFiltered", "ModelRefused", "OutputInvalid"},
+    ExitCode.USAGE: {"ToolDefinitionError", "ConfigurationError", "ProviderError", "PluginError"},
+    ExitCode.LIMIT: {"LimitReached", "LengthLimit"},
+    ExitCode.PROVIDER: {
+        "ModelError", "ModelConnectError", "ModelTimeout", "ModelHTTPError", "BadRequest", "ContextTooLong", "AuthError", "QuotaExceeded",
+        "RateLimited", "ServerError", "BadReply", "ReplyTooLarge", "EmptyReply", "StreamBroken",
+    },
+}  # fmt: skip
+
+KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, AgentLoopError)]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_every_error_has_its_exit_code(kind: type[AgentLoopError]):
+    error = LimitReached("No more.", limit="tokens") if kind is LimitReached else kind("No.")
+
+    assert [code for code, names in CODES.items() if kind.__name__ in names] == [exit_code(error)]
