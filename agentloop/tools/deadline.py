@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-_GRACE = 1.0
 _log = logging.getLogger("agentloop.tools")
 
 
@@ -18,29 +17,31 @@ class NoResult(TimeoutError):
     """There was no result in time."""
 
 
-def within(seconds: float | None, coroutine: Coroutine[Any, Any, T]) -> Awaitable[T]:
+def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: str, grace: float = 1.0) -> Awaitable[T]:
     """Await the coroutine for so long; None is for ever.
 
-    Once the time is up, or the task is cancelled, the coroutine is cancelled and has a second to end. Then it is left where it
-    stands, and nobody waits for it any more.
+    Once the time is up, or the task is cancelled, the coroutine is cancelled and has `grace` seconds to end. Then it is left where
+    it stands: nobody waits for it any more, and the log says so under `name`.
 
     Raises:
         NoResult: The time was up.
     """
-    return _Within(seconds, coroutine)
+    return _Within(seconds, coroutine, name=name, grace=grace)
 
 
 class _Within(Awaitable[T]):
     """Stands between the task and the coroutine, so that the one can go on without the other."""
 
-    __slots__ = ("_before", "_coroutine", "_deadline", "_grace", "_late", "_left", "_ours", "_seconds", "_task")
+    __slots__ = ("_before", "_coroutine", "_deadline", "_end", "_grace", "_late", "_left", "_name", "_ours", "_seconds", "_task")
     _task: asyncio.Task[Any]
 
-    def __init__(self, seconds: float | None, coroutine: Coroutine[Any, Any, T]) -> None:
+    def __init__(self, seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: str, grace: float) -> None:
         self._seconds = seconds
         self._coroutine = coroutine
+        self._name = name
+        self._grace = grace
         self._deadline: asyncio.TimerHandle | None = None
-        self._grace: asyncio.TimerHandle | None = None
+        self._end: asyncio.TimerHandle | None = None
         self._late = False
         self._left = False
         self._ours = 0
@@ -92,9 +93,9 @@ class _Within(Awaitable[T]):
         self._cancel()
 
     def _allow_grace(self) -> None:
-        if self._grace is not None:
-            self._grace.cancel()
-        self._grace = self._task.get_loop().call_later(_GRACE, self._leave)
+        if self._end is not None:
+            self._end.cancel()
+        self._end = self._task.get_loop().call_later(self._grace, self._leave)
 
     def _leave(self) -> None:
         # A coroutine may also have cancelled itself, as `asyncio.timeout` does, and have gone on rightly.
@@ -110,12 +111,12 @@ class _Within(Awaitable[T]):
         return self._task.cancelling() - self._ours > self._before
 
     def _stop(self) -> None:
-        for timer in (self._deadline, self._grace):
+        for timer in (self._deadline, self._end):
             if timer is not None:
                 timer.cancel()
         for _ in range(self._ours):
             self._task.uncancel()
         if self._left:
-            _log.warning("a tool swallowed its cancellation and was left where it stood: %s", self._coroutine.__qualname__)
+            _log.warning("tool %r swallowed its cancellation, and is left where it stands", self._name)
             with suppress(RuntimeError):
                 self._coroutine.close()

@@ -61,7 +61,8 @@ class Definition:
             ToolDefinitionError: The function cannot become a tool.
         """
         options: dict[str, Any] = {**given}
-        self.name: str = options.pop("name", None) or _name(function)
+        name: str | None = options.pop("name", None)
+        self.name = _name(function) if name is None else name
         self._description: str | None = options.pop("description", None)
         self._by_hand: Mapping[str, Any] | None = options.pop("parameters", None)
         self._strict: bool | None = options.pop("strict", None)

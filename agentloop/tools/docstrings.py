@@ -20,6 +20,7 @@ _FOR_PROGRAMMERS = {
     *("return", "returns", "yield", "yields", "receive", "receives", "raise", "raises", "except", "exceptions", "warns"),
     *("attribute", "attributes", "example", "examples", "see also", "related", "reference", "references"),
 }
+_GOOGLE = google.GoogleParser()
 _MARK = re.compile(r"^(?:[A-Za-z ]+:[ \t]*$|-{3,}[ \t]*$|[:@][a-z])", re.MULTILINE)
 _GOOGLE_TITLE = re.compile(r"([A-Za-z][A-Za-z ]*):\s*")
 _FIELD = re.compile(
@@ -118,7 +119,7 @@ def _parse_numpy(section: str) -> Docstring:
 
 
 def _parse_google(section: str) -> Docstring:
-    return google.parse(f"-\n\nArgs:\n{section}")
+    return _GOOGLE.parse(f"-\n\nArgs:\n{section}")
 
 
 def _parse_fields(section: str) -> Docstring:

@@ -124,7 +124,7 @@ class Tool(Generic[P, R]):
 
         try:
             value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds)
-            return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, context))
+            return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, context), name=self.name)
         except NoResult:
             raise TimeoutError(f"{self.name!r} gave no result in {seconds:g} s") from None
 
@@ -202,9 +202,9 @@ def _make(function: Any, given: Given) -> Tool[..., Any]:
 
 
 def _in_class(function: Any) -> bool:
-    if not isinstance(function, FunctionType):
+    if isinstance(function, MethodType):
         return False
-    around = function.__qualname__.rpartition(".")[0]
+    around = getattr(function, "__qualname__", "").rpartition(".")[0]
     return bool(around) and not around.endswith("<locals>")
 
 

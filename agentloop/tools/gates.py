@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
@@ -24,7 +24,7 @@ _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gates] = WeakKeyDictiona
 
 
 @asynccontextmanager
-async def gate(tool: Tool[..., Any], arguments: str) -> AsyncIterator[None]:
+async def gate(tool: Tool[..., Any], arguments: str) -> AsyncGenerator[None]:
     """Wait until the tool's `lock` and `max_concurrency` let the call through; both are first come, first served."""
     if tool.options.lock is None and tool.options.max_concurrency is None:
         yield

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from inspect import Parameter
-from types import MethodType
+from types import MethodType, UnionType
 from typing import Any
 
 from agentloop.errors import AgentLoopError, ToolDefinitionError
@@ -151,7 +151,9 @@ def _is_context(annotation: Any) -> bool:
     if isinstance(annotation, type):
         return False
     origin = typing.get_origin(annotation)
-    return origin is Context or (origin is typing.Annotated and _is_context(typing.get_args(annotation)[0]))
+    if origin in {typing.Annotated, typing.Union, UnionType}:
+        return any(_is_context(inner) for inner in typing.get_args(annotation))
+    return origin is Context
 
 
 def global_names(function: Any) -> dict[str, Any]:
@@ -185,5 +187,5 @@ def _given(function: Any, typed: list[Parameter]) -> set[str]:
 
 
 def is_field(value: Any) -> bool:
-    """Whether the value is what `pydantic.Field()` gives; told by its name, because to import the class costs as much as all of agentloop."""
+    """Whether the value is what `pydantic.Field()` gives; told by its name, because importing it costs as much as all of agentloop."""
     return type(value).__name__ == "FieldInfo" and type(value).__module__ == "pydantic.fields"

@@ -60,9 +60,11 @@ def gather(generator: Generator[Any, Any, Any], say: Callable[[object], None]) -
     found: list[Any] = []
     with closing(generator):
         for value in generator:
+            if abandoned():
+                break
             say(value)
             found.append(value)
-            if abandoned() or len(found) >= _MOST_YIELDS:
+            if len(found) >= _MOST_YIELDS:
                 break
     return found
 

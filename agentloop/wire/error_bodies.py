@@ -81,9 +81,8 @@ def is_error(body: Mapping[str, Any]) -> bool:
 
 def _words(body: object) -> _Words | None:
     # Google's OpenAI-compatible path sends a list of one.
-    while isinstance(body, list) and body:
-        body = cast("list[object]", body)[0]
-    outer = _object(body)
+    listed = cast("list[object]", body) if isinstance(body, list) else [body]
+    outer = _object(listed[0]) if listed else {}
     if not outer:
         return None
     inner = outer.get("error") or outer.get("detail") or outer

@@ -140,7 +140,7 @@ class ChatDecoder:
             case str():
                 yield TextDelta(content)
             case list():
-                for part in _list(content):
+                for part in cast("list[object]", content):
                     yield from _content_part(part)
             case _:
                 # Cloudflare gives the object itself where JSON was asked for.

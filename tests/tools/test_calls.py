@@ -149,6 +149,21 @@ async def test_an_async_tool_that_hangs_is_cancelled_and_the_model_told():
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
+async def test_an_async_tool_that_swallows_its_cancellation_is_left_after_a_second():
+    @tool(timeout=0.01)
+    async def stubborn() -> None:
+        """Stay."""
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                continue
+
+    result = await answer(stubborn)
+
+    assert (result.is_error, result.text) == (True, "TimeoutError: 'stubborn' gave no result in 0.01 s")
+
+
 async def test_a_tool_that_hangs_in_a_thread_is_abandoned_and_the_model_told():
     release = threading.Event()
 

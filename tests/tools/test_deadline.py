@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 from typing import Any
 
 import pytest
 
-from agentloop.tools import deadline
-from agentloop.tools.deadline import NoResult, within
+from agentloop.tools.deadline import NoResult
+from agentloop.tools.deadline import within as within_named
 
-
-@pytest.fixture(autouse=True)
-def _short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deadline, "_GRACE", 0.02)
+within = functools.partial(within_named, name="work", grace=0.02)
 
 
 async def forever() -> None:
@@ -100,7 +98,7 @@ async def test_what_swallows_its_cancellation_is_left(caplog: pytest.LogCaptureF
     assert swallowed == ["again"]
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
     assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
-        "a tool swallowed its cancellation and was left where it stood: swallow_for_ever"
+        "tool 'work' swallowed its cancellation, and is left where it stands"
     ]
     assert len(asyncio.all_tasks()) == 1
 

@@ -267,10 +267,11 @@ async def test_a_coroutine_that_is_returned_is_awaited():
         """Give a coroutine."""
         return inner()
 
-    results = [
-        await made.call(ToolCall("1", "x", "{}"), Context())
-        for made in (tool(outer), tool(lambda: inner(), name="x", description="Give a coroutine."))
-    ]
+    def sooner() -> Awaitable[str]:
+        """Give a coroutine."""
+        return inner()
+
+    results = [await tool(each).call(ToolCall("1", "x", "{}"), Context()) for each in (outer, sooner)]
 
     assert [result.text for result in results] == ["inner", "inner"]
 
