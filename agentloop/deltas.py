@@ -7,14 +7,15 @@ so the two cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from agentloop.errors import BadReply, StreamBroken
+from agentloop.frozen import frozen
 from agentloop.messages import FinishReason, Part, Refusal, Reply, Text, Thinking, ToolCall, Usage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TextDelta:
     """More words."""
 
@@ -22,7 +23,7 @@ class TextDelta:
     kind: Literal["text_delta"] = "text_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThinkingDelta:
     """More thought."""
 
@@ -30,7 +31,7 @@ class ThinkingDelta:
     kind: Literal["thinking_delta"] = "thinking_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RefusalDelta:
     """More of the model's words where it declines."""
 
@@ -38,7 +39,7 @@ class RefusalDelta:
     kind: Literal["refusal_delta"] = "refusal_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolCallDelta:
     """More of a tool call."""
 
@@ -53,7 +54,7 @@ class ToolCallDelta:
     kind: Literal["tool_call_delta"] = "tool_call_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PartDelta:
     """A part that comes whole: a citation, a picture, something opaque."""
 
@@ -61,7 +62,7 @@ class PartDelta:
     kind: Literal["part_delta"] = "part_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ThinkingStateDelta:
     """What `wire` wants to hear again with the thinking so far; the last one counts."""
 
@@ -70,7 +71,7 @@ class ThinkingStateDelta:
     kind: Literal["thinking_state_delta"] = "thinking_state_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UsageDelta:
     """The tokens spent so far; the last one counts."""
 
@@ -78,7 +79,7 @@ class UsageDelta:
     kind: Literal["usage_delta"] = "usage_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FinishDelta:
     """The reply has ended, and why."""
 
@@ -86,7 +87,7 @@ class FinishDelta:
     kind: Literal["finish_delta"] = "finish_delta"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReplyDelta:
     """What the server says about the reply; set once for each field."""
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal
+
+from agentloop.frozen import frozen
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
@@ -15,7 +17,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _BASE64 = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Text:
     """Words."""
 
@@ -23,7 +25,7 @@ class Text:
     kind: Literal["text"] = "text"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Thinking:
     """What the model thought before it answered."""
 
@@ -34,7 +36,7 @@ class Thinking:
     kind: Literal["thinking"] = "thinking"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refusal:
     """The model's words when it declines."""
 
@@ -42,7 +44,7 @@ class Refusal:
     kind: Literal["refusal"] = "refusal"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Citation:
     """Where a piece of the reply's text comes from."""
 
@@ -54,7 +56,7 @@ class Citation:
     kind: Literal["citation"] = "citation"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Image:
     """A picture, by its address or by its bytes."""
 
@@ -76,7 +78,7 @@ class Image:
         return cls(data=path.read_bytes(), media_type=mimetypes.guess_type(path.name)[0] or "image/png")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class File:
     """A document or a sound, by its address or by its bytes."""
 
@@ -99,7 +101,7 @@ class File:
         return cls(data=path.read_bytes(), media_type=media_type, name=path.name)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Opaque:
     """What the wire `wire` sent and only that wire understands; said back to it as it came."""
 
@@ -109,7 +111,7 @@ class Opaque:
     kind: Literal["opaque"] = "opaque"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolCall:
     """The model's wish to call a tool, in the model's own words."""
 
@@ -128,7 +130,7 @@ class ToolCall:
 ResultPart = Text | Image | File
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolResult:
     """What a tool call came to."""
 
@@ -149,7 +151,7 @@ Part = Text | Thinking | Refusal | Citation | Image | File | Opaque | ToolCall |
 UserPart = Text | Image | File
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """A role and what it says."""
 
@@ -172,7 +174,7 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, ToolResult))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Usage:
     """Tokens spent."""
 
@@ -205,7 +207,7 @@ class Usage:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToolDescription:
     """What a model is told of a tool."""
 
@@ -217,7 +219,7 @@ class ToolDescription:
     """Whether the provider shall hold the model to the schema; None leaves it to the provider."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Settings:
     """How a model is asked; None leaves the matter to the provider."""
 
@@ -237,7 +239,7 @@ class Settings:
     """Further fields of the request body, as the provider names them."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OutputSchema:
     """The form in which a model must answer."""
 
@@ -245,7 +247,7 @@ class OutputSchema:
     schema: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """One question to a model."""
 
@@ -276,7 +278,7 @@ class Request:
         return tuple(fresh)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """A model's whole answer to a request."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from typing import Literal
 
@@ -12,29 +12,30 @@ import pydantic
 from pydantic_core import ValidationError
 
 from agentloop.errors import BadTranscript
+from agentloop.frozen import frozen
 from agentloop.messages import Message, Part, Reply, ToolCall, ToolResult
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ask:
     """The model must speak."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dispatch:
     """These calls have no result yet."""
 
     calls: tuple[ToolCall, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wait:
     """These calls need a person's word first."""
 
     calls: tuple[ToolCall, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Done:
     """The model answered and called nothing."""
 
@@ -42,7 +43,7 @@ class Done:
 Move = Ask | Dispatch | Wait | Done
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decision:
     """A person's word on a call."""
 
@@ -50,7 +51,7 @@ class Decision:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Stored:
     run_id: str
     messages: tuple[Message, ...]

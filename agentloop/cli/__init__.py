@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from io import TextIOWrapper
 from typing import NoReturn
 
 _EXTRA = ("click", "rich")
@@ -17,9 +16,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if missing:
         sys.stderr.write(f"agentloop: the command line needs {' and '.join(missing)}; pip install 'agentloop-core[cli]'\n")
         sys.exit(2)
-    if isinstance(sys.stdout, TextIOWrapper):
+    if reconfigure := getattr(sys.stdout, "reconfigure", None):
         # A letter that the encoding does not have is no reason to lose the rest.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        reconfigure(errors="backslashreplace")
     try:
         from agentloop.cli.app import app  # noqa: PLC0415 - click is an extra
     except KeyboardInterrupt:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import Protocol, TextIO
 
-from agentloop.cli.escape import as_json, call_line, duration, one_line, printable, size
+from agentloop.cli.escape import as_json, call_line, duration, one_line, outcome, printable
 from agentloop.deltas import TextDelta
 from agentloop.events import CallEnded, CallProgress, CallStarted, Event, Replied, Retrying, StepStarted
 from agentloop.messages import Message, ToolCall, ToolResult
 
-_RESULT_LENGTH = 100
-_ERROR_LENGTH = 400
+_NOTE_LENGTH = 400
 
 
 class Words(Protocol):
@@ -82,7 +81,7 @@ class Display:
                 self._ended.add(call.id)
                 self._notes.end(call, result, seconds=seconds)
             case Retrying(error, _, seconds):
-                self._notes.write(f"↻ {one_line(str(error), _ERROR_LENGTH)}; asking again in {duration(seconds)}")
+                self._notes.write(f"↻ {one_line(str(error), _NOTE_LENGTH)}; asking again in {duration(seconds)}")
             case _:
                 pass
 
@@ -110,7 +109,7 @@ class Display:
     def _reply(self, message: Message, thinking: str) -> None:
         self._notes.rest()
         if self._verbose and thinking:
-            self._notes.write(f"∴ {one_line(thinking, _ERROR_LENGTH)}")
+            self._notes.write(f"∴ {one_line(thinking, _NOTE_LENGTH)}")
         self._words.end(message.text, is_answer=not message.calls)
 
 
@@ -190,14 +189,6 @@ class PlainNotes:
         """Write a line."""
         self._out.write(f"{line}\n")
         self._out.flush()
-
-
-def outcome(result: ToolResult, *, seconds: float | None, verbose: bool) -> str:
-    """Say in a few words what a call came to: `0.4 s 1.2 kB`, or what went wrong."""
-    if result.is_error:
-        return one_line(result.text, _ERROR_LENGTH)
-    figures = f"{duration(seconds)} {size(result)}" if seconds is not None else size(result)
-    return f"{figures} → {one_line(result.text, _RESULT_LENGTH)}" if verbose else figures
 
 
 def is_terminal(stream: TextIO) -> bool:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -20,6 +20,8 @@ _JOINERS = frozenset("\u200c\u200d")
 _NAME_LENGTH = 64
 _VALUE_LENGTH = 80
 _CALL_LENGTH = 240
+_RESULT_LENGTH = 100
+_ERROR_LENGTH = 400
 _UNITS = ("B", "kB", "MB", "GB")
 
 
@@ -82,6 +84,14 @@ def size(result: ToolResult) -> str:
     return f"{count:.1f} {_UNITS[unit]}" if unit and count < 99.95 else f"{count:.0f} {_UNITS[unit]}"  # noqa: PLR2004 - three digits
 
 
+def outcome(result: ToolResult, *, seconds: float | None, verbose: bool) -> str:
+    """Say in a few words what a call came to: `0.4 s 1.2 kB`, or what went wrong."""
+    if result.is_error:
+        return one_line(result.text, _ERROR_LENGTH)
+    figures = f"{duration(seconds)} {size(result)}" if seconds is not None else size(result)
+    return f"{figures} → {one_line(result.text, _RESULT_LENGTH)}" if verbose else figures
+
+
 @lru_cache(4096)
 def _spelled(character: str) -> str:
     return character if _is_shown(character) else character.encode("unicode_escape").decode("ascii")
@@ -104,7 +114,7 @@ def _finite(value: Any) -> Any:
         case dict():
             return {name: _finite(inner) for name, inner in cast("dict[str, Any]", value).items()}
         case list():
-            return [_finite(inner) for inner in value]
+            return [_finite(inner) for inner in cast("Iterable[Any]", value)]
         case _:
             return value
 

@@ -12,8 +12,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 from rich.text import Text
 
-from agentloop.cli.display import outcome
-from agentloop.cli.escape import call_line, duration, one_line
+from agentloop.cli.escape import call_line, duration, one_line, outcome
 from agentloop.messages import ToolCall, ToolResult
 
 _REFRESHES = 12
@@ -34,24 +33,23 @@ class _Line:
         if self.result is None:
             waited = monotonic() - self.started
             words = (duration(waited) if waited >= 1 else "", self.said)
-            yield self._fitted(Text("● ", "yellow"), Text("".join(f"  {word}" for word in words if word), "dim"), options.max_width)
+            yield self._fitted(("●", "yellow"), Text("".join(f"  {word}" for word in words if word), "dim"), options.max_width)
         elif self.result.is_error:
-            yield self._fitted(Text("✗ ", "bold red"), Text(), options.max_width)
+            yield self._fitted(("✗", "bold red"), Text(), options.max_width)
             message = Text(outcome(self.result, seconds=None, verbose=False), "red")
             for line in message.wrap(console, max(10, options.max_width - 2)):
                 yield Text("  ").append_text(line)
         else:
             figures = Text(f"  {outcome(self.result, seconds=self.seconds, verbose=self.verbose)}", "dim")
-            yield self._fitted(Text("✓ ", "bold green"), figures, options.max_width)
+            yield self._fitted(("✓", "bold green"), figures, options.max_width)
 
-    def _fitted(self, mark: Text, tail: Text, width: int) -> Text:
+    def _fitted(self, mark: tuple[str, str], tail: Text, width: int) -> Text:
         """Make one line of the width: the call gives way to what follows it, down to a third."""
-        line = Text(self.call)
-        room = max(width // 3, width - mark.cell_len - tail.cell_len)
-        line.truncate(room, overflow="ellipsis")
-        whole = mark.append_text(line).append_text(tail)
-        whole.truncate(width, overflow="ellipsis")
-        return whole
+        call = Text(self.call)
+        call.truncate(max(width // 3, width - 2 - tail.cell_len), overflow="ellipsis")
+        line = Text.assemble(mark, " ", call, tail)
+        line.truncate(width, overflow="ellipsis")
+        return line
 
 
 class LiveNotes:

@@ -75,6 +75,7 @@ class Definition:
             tool=self.name,
             in_class=in_class,
             untyped=self._by_hand is not None,
+            module_names=getattr(worker, "__globals__", {}),
             local=local,
         )
         self._docstring: str | None = getattr(worker, "__doc__", None) or getattr(function, "__doc__", None)

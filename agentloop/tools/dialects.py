@@ -353,7 +353,8 @@ def _gemini_value(given: Schema, kind: str) -> Schema:
             said |= _gemini_object(own)
         case "array":
             own = _plainer(own)
-            said["items"] = _gemini(_any_part(own), _ANYTHING[:-1])
+            # An array of anything may hold arrays, but that has to end somewhere.
+            said["items"] = _gemini(_any_part(own)) if "items" in own else _gemini(True, _ANYTHING[:-1])
         case "string" if words := _words(own):
             said["enum"] = words
             own = without(own, "const", "enum")
@@ -372,7 +373,7 @@ def _gemini_object(own: Schema) -> Schema:
 
 def _any_part(own: Schema) -> AnySchema:
     if "prefixItems" not in own:
-        part: AnySchema = own.get("items", True)
+        part: AnySchema = own["items"]
         return part
     parts = {json.dumps(part, sort_keys=True): part for part in _parts(own)}
     return {"anyOf": [*parts.values()]}

@@ -64,6 +64,7 @@ def read_parameters(
     tool: str,
     in_class: bool,
     untyped: bool,
+    module_names: Mapping[str, Any],
     local: Mapping[str, Any],
 ) -> Parameters:
     """Read what the function takes.
@@ -73,7 +74,8 @@ def read_parameters(
         tool: The tool's name, for errors.
         in_class: Whether it stands in a class body, so that its first parameter may be the instance or the class.
         untyped: Whether parameters need no annotation.
-        local: The names that the annotations may use beside the function's globals.
+        module_names: The globals of the function that does the work, which its annotations may use.
+        local: The names that they may use beside those.
 
     Raises:
         ToolDefinitionError: A parameter cannot be filled in by a model.
@@ -83,7 +85,6 @@ def read_parameters(
     given = {listed.pop(0).name} if method else set[str]()
     # A signature still lists what a partial binds by name, with the bound value as its default.
     bound = function.keywords if isinstance(function, functools.partial) else {}
-    module_names = global_names(function)
     typed: list[Parameter] = []
     for parameter in listed:
         if parameter.name not in bound:
@@ -154,12 +155,6 @@ def _is_context(annotation: Any) -> bool:
     if origin in {typing.Annotated, typing.Union, UnionType}:
         return any(_is_context(inner) for inner in typing.get_args(annotation))
     return origin is Context
-
-
-def global_names(function: Any) -> dict[str, Any]:
-    """List the globals of the function that does the work, inside of partials, bound methods and wrappers."""
-    function = innermost(function)
-    return getattr(function, "__globals__", {})
 
 
 def innermost(function: Any) -> Any:

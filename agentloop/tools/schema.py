@@ -37,17 +37,21 @@ class Schema:
     shown_extra: Any = False
     core_definitions: list[CoreSchema] = field(default_factory=list[CoreSchema])
     definitions: dict[str, _Json] = field(default_factory=dict[str, _Json])
-    described: set[str] = field(default_factory=set[str])
-    """The properties whose annotation has a description."""
+    undescribed: dict[str, str] = field(default_factory=dict[str, str])
+    """The properties whose annotation has no description, and the parameters that they are."""
     plain: bool = True
     """Whether every type stands in the table of plain ones."""
 
     def shown(self, descriptions: Mapping[str, str]) -> _Json:
-        """Write the JSON Schema that a model is shown; an annotation's description goes before one in `descriptions`."""
-        properties = {name: dict(shown) for name, shown in self.properties.items()}
-        for name, shown in properties.items():
-            if name in descriptions and name not in self.described:
-                shown["description"] = descriptions[name]
+        """Write the JSON Schema that a model is shown.
+
+        Args:
+            descriptions: Of parameters, for those whose annotation has none.
+        """
+        properties = dict(self.properties)
+        for name, parameter in self.undescribed.items():
+            if parameter in descriptions:
+                properties[name] = {**properties[name], "description": descriptions[parameter]}
         schema: _Json = {"type": "object", "properties": properties}
         if self.required:
             schema["required"] = list(self.required)
@@ -99,6 +103,8 @@ def describe(parameters: tuple[Parameter, ...], *, tool: str, module: str, local
     """
     taken = [_take(parameter, tool) for parameter in parameters]
     schema = _from_table(taken) or _from_pydantic(taken, tool=tool, module=module, local=local)
+    if len(schema.properties) < len(schema.fields):
+        raise ToolDefinitionError(f"tool {tool!r}: two parameters have one name for the model; give them different aliases")
     for each in taken:
         _settle(each, schema, tool)
     return schema
@@ -150,7 +156,7 @@ def _from_table(taken: list[_Taken]) -> Schema | None:
         described = plain(each.annotation)
         if described is None:
             return None
-        schema.fields[each.name] = core_schema.typed_dict_field(described[0])
+        schema.fields[each.name] = {"type": "typed-dict-field", "schema": described[0]}
         schema.properties[each.name] = described[1]
     return schema
 
@@ -182,14 +188,17 @@ def _settle(taken: _Taken, schema: Schema, tool: str) -> None:
     found["required"] = not taken.optional and inner["type"] != "default"
     if found["required"]:
         schema.required.append(name)
-    if taken.description is not None:
+    if taken.description is None:
+        schema.undescribed[name] = taken.name
+    else:
         shown = {**shown, "description": taken.description}
-        schema.described.add(name)
     schema.properties[name] = shown
 
 
 def _with_default(shown: _Json, default: Any) -> _Json:
     """Show the function's default; where it is None, leave out that null may be given: leaving the argument out says the same."""
+    if type(default) in {str, int, bool}:
+        return {**shown, "default": default}
     shown = {key: value for key, value in shown.items() if key != "default"}
     if default is None:
         return _without_null(shown)

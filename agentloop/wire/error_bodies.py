@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from agentloop.errors import AuthError, BadRequest, ContextTooLong, ModelHTTPError, QuotaExceeded, RateLimited, ServerError
+from agentloop.frozen import frozen
 
 _BODY_CHARACTERS = 2_000
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-ds-trace-id")
@@ -36,7 +36,7 @@ _SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
 _WORDED_WAIT = re.compile(r"try again in (\d{1,6}(?:\.\d+)?)\s*(ms|s)\b")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Words:
     message: str
     code: str
@@ -82,7 +82,7 @@ def is_error(body: Mapping[str, Any]) -> bool:
 def _words(body: object) -> _Words | None:
     # Google's OpenAI-compatible path sends a list of one.
     listed = cast("list[object]", body) if isinstance(body, list) else [body]
-    outer = _object(listed[0]) if listed else {}
+    outer: Mapping[str, Any] = _object(listed[0]) if listed else {}
     if not outer:
         return None
     inner = outer.get("error") or outer.get("detail") or outer

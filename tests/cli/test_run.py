@@ -90,7 +90,7 @@ def test_hostile_names_arguments_and_results_are_escaped(agentloop: Command, mod
         ("@tool\ndef add(a: int, b: int) -> int:\n    return a + b", "mytools:add"),
         ("def add(a: int, b: int) -> int:\n    return a + b", "mytools:add"),
         ("@tool\ndef add(a: int, b: int) -> int:\n    return a + b\nALL = [add]", "mytools:ALL"),
-        ("class Maths:\n    def tools(self):\n        return [self.add]\n    @tool\n    def add(self, a: int, b: int): return a + b", "mytools:Maths"),
+        ("class Maths:\n  def tools(self): return [self.add]\n  @tool\n  def add(self, a: int, b: int): return a + b", "mytools:Maths"),
         ("class Maths:\n    @staticmethod\n    def add(a: int, b: int) -> int:\n        return a + b", "mytools:Maths.add"),
     ],
     ids=["tool", "plain function", "list", "toolset", "inner function"],

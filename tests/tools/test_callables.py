@@ -93,6 +93,12 @@ class Adder:
         """Add."""
         return len(cls.__name__) - 5 + a + b
 
+    @tool
+    @functools.cache  # noqa: B019
+    def cached(self, a: int, b: int = 2) -> int:
+        """Add."""
+        return self.start + a + b
+
     def __call__(self, a: int, b: int = 2) -> int:
         """Add."""
         return self.start + a + b
@@ -123,6 +129,8 @@ CALLABLES: dict[str, tuple[Any, str, str]] = {
     "bound method": (tool(Adder(10).plain), "plain", "13"),
     "method": (Adder(10).method, "method", "13"),
     "coroutine method": (Adder(10).later, "later", "13"),
+    "cached method": (Adder(10).cached, "cached", "13"),
+    "cached function": (tool(functools.cache(add)), "add", "3"),
     "inherited method": (Longer(10).method, "method", "13"),
     "static method": (Adder().static, "static", "3"),
     "static method of the class": (Adder.static, "static", "3"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
-from pydantic import Field
+from pydantic import AliasChoices, Field
 from typing_extensions import TypedDict, Unpack
 
 from agentloop.errors import ToolDefinitionError
@@ -59,6 +59,8 @@ def contexts(a: Context, b: Context[int]): ...
 def starred(*all_of: Context): ...
 def field_default(x: int = Field(default=3)): ...
 def unpacked(**given: Unpack[Given]): ...
+def aliases(a: Annotated[str, Field(alias="b")], b: str): ...
+def choices(a: Annotated[str, Field(validation_alias=AliasChoices("b", "c"))]): ...
 def lookahead(x: Annotated[str, Field(pattern="(?=a)")]): ...
 
 
@@ -78,6 +80,9 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (starred, {}, "tool 'starred': parameter 'all_of' would take many contexts; drop its star"),
     (field_default, {}, "tool 'field_default': parameter 'x' has a Field as its default; write Annotated[..., Field(...)]"),
     (unpacked, {}, "tool 'unpacked': parameter '**given' unpacks a type, which is not supported; list its fields as parameters"),
+    (aliases, {}, "tool 'aliases': two parameters have one name for the model; give them different aliases"),
+    (choices, {}, "tool 'choices': parameter 'a' has several aliases; give it one"),
+    (ok, {"name": ""}, "'' cannot name a tool"),
     (lookahead, {}, "tool 'lookahead': parameter 'x' cannot be described: "),
     (ok, {"name": "no spaces"}, "'no spaces' cannot name a tool; use 1 to 64 letters, digits, - and _ of ASCII"),
     (ok, {"name": "größe"}, "'größe' cannot name a tool"),

@@ -394,6 +394,7 @@ def test_gemini_gives_a_value_of_any_form_every_type():
     assert gemini(parameters(it={"description": "Whatever."})) == parameters(
         it={"anyOf": [{"type": "string", "nullable": True, "description": "Whatever."}, *ANY["anyOf"][1:]]}
     )
+    assert gemini(parameters(it={"type": "array"})) == parameters(it={"type": "array", "items": ANY})
 
 
 def test_gemini_merges_all_of_and_splits_lists_of_types():

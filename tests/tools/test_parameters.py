@@ -53,6 +53,15 @@ class Tree(BaseModel):
     children: list[Tree] = []
 
 
+class Cat(BaseModel):
+    kind: Literal["cat"]
+
+
+class Dog(BaseModel):
+    kind: Literal["dog"]
+    loud: bool = True
+
+
 class Options(TypedDict):
     limit: int
     verbose: NotRequired[bool]
@@ -168,6 +177,20 @@ KINDS: list[tuple[Any, dict[str, Any], dict[str, Any], Any, Any]] = [
         {"Tree": TREE},
         [{"name": "a", "children": [{"name": "b"}]}],
         [Tree(name="a", children=[Tree(name="b")])],
+    ),
+    (
+        Annotated[Cat | Dog, Field(discriminator="kind")],
+        {"oneOf": [{"$ref": "#/$defs/Cat"}, {"$ref": "#/$defs/Dog"}]},
+        {
+            "Cat": {"type": "object", "properties": {"kind": {"type": "string", "enum": ["cat"]}}, "required": ["kind"]},
+            "Dog": {
+                "type": "object",
+                "properties": {"kind": {"type": "string", "enum": ["dog"]}, "loud": {"type": "boolean", "default": True}},
+                "required": ["kind"],
+            },
+        },
+        {"kind": "dog"},
+        Dog(kind="dog"),
     ),
     (Options, {"$ref": "#/$defs/Options"}, {"Options": OPTIONS}, {"limit": 3}, {"limit": 3}),
     (
@@ -310,8 +333,15 @@ async def test_a_default_in_a_field_stands_in_for_the_functions():
 async def test_an_alias_is_the_name_that_the_model_uses():
     @tool
     def move(from_: Annotated[str, Field(alias="from")], to: str) -> str:
+        """Move.
+
+        Args:
+            from_: Where it is.
+            to: Where it shall be.
+        """
         return f"{from_} to {to}"
 
+    assert move.description.parameters["properties"]["from"] == {"type": "string", "description": "Where it is."}
     assert list(move.description.parameters["properties"]) == ["from", "to"]
     assert move.description.parameters["required"] == ["from", "to"]
     assert await arrived(move, **{"from": "a", "to": "b"}) == "a to b"
@@ -435,12 +465,17 @@ async def test_a_context_is_filled_in_and_never_shown():
     def annotated(x: int = 1, *, context: Annotated[Context[str], "hidden"]) -> str:
         return f"{context.deps} {x}"
 
+    @tool
+    def optional(x: int = 1, context: Context[str] | None = None) -> str:
+        return f"{context and context.deps} {x}"
+
     results = [
         await each.call(ToolCall("1", each.name, arguments), Context(deps="ada"))
-        for each, arguments in [(whoami, '{"greeting": "hi"}'), (positional, '{"x": 2}'), (annotated, "{}")]
+        for each, arguments in [(whoami, '{"greeting": "hi"}'), (positional, '{"x": 2}'), (annotated, "{}"), (optional, "{}")]
     ]
 
-    assert [result.text for result in results] == ["hi ada", "ada 2", "ada 1"]
+    assert [result.text for result in results] == ["hi ada", "ada 2", "ada 1", "ada 1"]
+    assert optional() == "None 1"
     assert "context" not in str(whoami.description)
     assert "Secret" not in str(whoami.description)
     assert list(positional.description.parameters["properties"]) == ["x"]
