@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import getsource
 from typing import Any
@@ -62,15 +63,28 @@ def _run(*, pretty: bool) -> demo_script.Trip:
         if pretty and isinstance(event, CallStarted | CallEnded):
             await asyncio.sleep(_SECONDS_A_CALL)
 
-    # A proxy would be asked for an address that only this machine has.
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1"
     turns = (_measure_both, _ask_for_the_nearer, _correct_the_day, _answer)
-    with Gateway(*turns, pace=_SECONDS_AN_EVENT if pretty else 0.0) as gateway:
+    with _no_proxy(), Gateway(*turns, pace=_SECONDS_AN_EVENT if pretty else 0.0) as gateway:
         scripted = model("openai:scripted", base_url=gateway.base_url, key="none-needed")
         try:
             return asyncio.run(demo_script.plan(QUESTION, model=scripted, show=show))
         finally:
             display.close()
+
+
+@contextmanager
+def _no_proxy() -> Iterator[None]:
+    """Keep proxies out: they would be asked for an address that only this machine has."""
+    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    os.environ |= dict.fromkeys(before, "127.0.0.1")
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _measure_both(_: Any) -> Turn:

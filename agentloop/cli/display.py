@@ -89,6 +89,11 @@ class Display:
         """Show that something happens which nobody can watch."""
         self._notes.wait()
 
+    def note(self, words: str) -> None:
+        """Say something beside the events."""
+        self._notes.rest()
+        self._notes.write(words)
+
     def catch_up(self, messages: Sequence[Message], *, after: int = 0) -> None:
         """Show what was said while nobody could watch; the first `after` messages are known."""
         self._notes.rest()

@@ -44,9 +44,9 @@ class _Line:
             yield self._fitted(("✓", "bold green"), figures, options.max_width)
 
     def _fitted(self, mark: tuple[str, str], tail: Text, width: int) -> Text:
-        """Make one line of the width: the call gives way to what follows it, down to a third."""
+        """Make one line of the width: the call gives way to what follows it, down to a half."""
         call = Text(self.call)
-        call.truncate(max(width // 3, width - 2 - tail.cell_len), overflow="ellipsis")
+        call.truncate(max(width // 2, width - 2 - tail.cell_len), overflow="ellipsis")
         line = Text.assemble(mark, " ", call, tail)
         line.truncate(width, overflow="ellipsis")
         return line

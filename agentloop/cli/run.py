@@ -66,7 +66,7 @@ def run(wish: Wish) -> ExitCode:
     if wish.form == "json":
         _print_result(result, out)
     if wish.verbose:
-        sys.stderr.write(f"{_summary(result)}\n")
+        display.note(_summary(result))
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from agentloop import plugins
+from agentloop.cli.prints import ToolPrints
 from agentloop.errors import PluginError
 from agentloop.models import Model
 from agentloop.models.providers import PROVIDERS
@@ -28,7 +30,9 @@ def tools_named(specs: Iterable[str]) -> Mapping[str, Tool[..., Any]]:
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
-    return collect([_named(spec) for spec in specs])
+    # What a module prints when it is imported is no part of an answer either.
+    with contextlib.redirect_stdout(ToolPrints()):
+        return collect([_named(spec) for spec in specs])
 
 
 def model_at(name: str, *, base_url: str | None) -> Model:

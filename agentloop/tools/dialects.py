@@ -10,10 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from agentloop.errors import ToolDefinitionError
+from agentloop.frozen import frozen
 from agentloop.tools.inlining import (
     MAX_LEVELS,
     AnySchema,
@@ -231,7 +232,7 @@ def _strict(schema: Mapping[str, Any], *, keeps: _Keeps, all_required: bool) -> 
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Strict:
     """Renders one schema to a strict subset."""
 

@@ -15,25 +15,22 @@ _BODY_CHARACTERS = 2_000
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-ds-trace-id")
 
 # Context too long is a 400 at most providers, but Azure and Gemini say 429, where asking again would never end.
-_CONTEXT = re.compile(
-    r"context_length_exceeded|prompt is too long|prompt too long|maximum context length|exceeded max context length"
-    r"|input token count .{0,40}exceeds|too_many_prompt_tokens|context window|model_context_window_exceeded|exceed_context_size|available context size",
+_CONTEXT = (
+    "context_length_exceeded|prompt is too long|prompt too long|maximum context length|exceeded max context length"
+    "|input token count .{0,40}exceeds|too_many_prompt_tokens|context window|model_context_window_exceeded"
+    "|exceed_context_size|available context size"
 )
-_QUOTA = re.compile(
-    r"insufficient_quota|insufficient_user_quota|pre_consume_token_quota_failed|billing_|credit balance|insufficient balance"
-)
-_AUTH = re.compile(
-    r"api_key_invalid|(incorrect|invalid|missing) api key|api key not valid|invalid_api_key|authentication_error|permission_error"
-)
-_RATE = re.compile(r"rate_limit|rate limit|too_many_requests|resource_exhausted")
-_REQUEST = re.compile(r"invalid_request|invalid-argument|invalid_argument|bad_request|tool_use_failed|not_found")
+_QUOTA = "insufficient_quota|insufficient_user_quota|pre_consume_token_quota_failed|billing_|credit balance|insufficient balance"
+_AUTH = "api_key_invalid|(incorrect|invalid|missing) api key|api key not valid|invalid_api_key|authentication_error|permission_error"
+_RATE = "rate_limit|rate limit|too_many_requests|resource_exhausted"
+_REQUEST = "invalid_request|invalid-argument|invalid_argument|bad_request|tool_use_failed|not_found"
 
-_MEANT_AT_ANY_STATUS: tuple[tuple[re.Pattern[str], type[ModelHTTPError]], ...] = ((_CONTEXT, ContextTooLong), (_QUOTA, QuotaExceeded))
+_MEANT_AT_ANY_STATUS: tuple[tuple[str, type[ModelHTTPError]], ...] = ((_CONTEXT, ContextTooLong), (_QUOTA, QuotaExceeded))
 _NO_FAILURE = range(400)
 _SERVER_FAILURE = 500
 
-_SECONDS = re.compile(r"\d{1,9}(\.\d+)?")
-_WORDED_WAIT = re.compile(r"try again in (\d{1,6}(?:\.\d+)?)\s*(ms|s)\b")
+_SECONDS = r"\d{1,9}(\.\d+)?"
+_WORDED_WAIT = r"try again in (\d{1,6}(?:\.\d+)?)\s*(ms|s)\b"
 
 
 @frozen
@@ -117,7 +114,7 @@ def _kind(words: _Words, status: int | None) -> tuple[type[ModelHTTPError], int 
         # An error inside a 200 may carry a status of its own as its code.
         number = re.search(r"\b[45]\d\d\b", words.code)
         status = int(number.group()) if number else None
-    meant = next((kind for pattern, kind in _MEANT_AT_ANY_STATUS if pattern.search(said)), None)
+    meant = next((kind for pattern, kind in _MEANT_AT_ANY_STATUS if re.search(pattern, said)), None)
     return meant or (_kind_by_words(said) if status is None else _kind_by_status(status, words, said)), status
 
 
@@ -127,12 +124,12 @@ def _kind_by_status(status: int, words: _Words, said: str) -> type[ModelHTTPErro
     if status in {408, 409} or (status >= _SERVER_FAILURE and not (status == _SERVER_FAILURE and "invalid_request" in words.code)):
         return ServerError
     by_status: dict[int, type[ModelHTTPError]] = {401: AuthError, 402: QuotaExceeded, 403: AuthError, 429: RateLimited}
-    return by_status.get(status) or (AuthError if _AUTH.search(said) else BadRequest)
+    return by_status.get(status) or (AuthError if re.search(_AUTH, said) else BadRequest)
 
 
 def _kind_by_words(said: str) -> type[ModelHTTPError]:
     kinds = ((_AUTH, AuthError), (_RATE, RateLimited), (_REQUEST, BadRequest))
-    return next((kind for pattern, kind in kinds if pattern.search(said)), ServerError)
+    return next((kind for pattern, kind in kinds if re.search(pattern, said)), ServerError)
 
 
 def _sentence(words: _Words, status: int | None, request_id: str | None) -> str:
@@ -145,22 +142,22 @@ def _heed_server(error: ModelHTTPError, headers: Mapping[str, str], words: _Word
     should_retry = headers.get("x-should-retry")
     if should_retry in {"true", "false"}:
         error.retryable = should_retry == "true"
-    if error.retry_after is None and error.retryable and (worded := _WORDED_WAIT.search(words.message)):
+    if error.retry_after is None and error.retryable and (worded := re.search(_WORDED_WAIT, words.message)):
         error.retry_after = float(worded.group(1)) / (1000 if worded.group(2) == "ms" else 1)
 
 
 def _retry_after(headers: Mapping[str, str], words: _Words) -> float | None:
     """Read how long to wait, in seconds; what is no plain time is ignored."""
     milliseconds = headers.get("retry-after-ms", "").strip()
-    if _SECONDS.fullmatch(milliseconds):
+    if re.fullmatch(_SECONDS, milliseconds):
         return float(milliseconds) / 1000
     value = headers.get("retry-after", "").strip()
-    if _SECONDS.fullmatch(value):
+    if re.fullmatch(_SECONDS, value):
         return float(value)
     if value and not value[0].isdigit() and "," in value:
         return _until(value)
     delay = words.retry_delay.removesuffix("s")
-    return float(delay) if _SECONDS.fullmatch(delay) else None
+    return float(delay) if re.fullmatch(_SECONDS, delay) else None
 
 
 def _until(date: str) -> float | None:

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,7 +148,7 @@ def test_the_prompt_and_the_instructions_reach_the_model(agentloop: Command, scr
 
 
 def test_json_has_the_whole_result(agentloop: Command, module: Module, scripted_gateway: OpenGateway):
-    module(WEATHER)
+    module(f"print('imported')\n{textwrap.dedent(WEATHER)}")
     gateway = scripted_gateway(calls("rain", city="Oslo"), says("Leave it \x9bhere."))
 
     ended = agentloop(*at(gateway, "-T", "mytools:rain", "--json"))
