@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import getsource
@@ -73,7 +73,7 @@ def _run(*, pretty: bool) -> demo_script.Trip:
 
 
 @contextmanager
-def _no_proxy() -> Iterator[None]:
+def _no_proxy() -> Generator[None]:
     """Keep proxies out: they would be asked for an address that only this machine has."""
     before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
     os.environ |= dict.fromkeys(before, "127.0.0.1")

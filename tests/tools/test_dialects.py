@@ -161,6 +161,7 @@ def test_an_enum_behind_a_reference_keeps_its_description_beside_it():
     class Paint(BaseModel):
         color: Color = Field(default=Color.RED, description="Which one.")
         level: Level
+        frame: Color = Field(description="Around it.")
 
     schema = TypeAdapter(Paint).json_schema()
 
@@ -168,6 +169,7 @@ def test_an_enum_behind_a_reference_keeps_its_description_beside_it():
         {
             "color": {"anyOf": [{"$ref": "#/$defs/Color"}, NULL], "description": 'Which one. [default: "red"]'},
             "level": {"$ref": "#/$defs/Level"},
+            "frame": {"anyOf": [{"$ref": "#/$defs/Color"}], "description": "Around it."},
         },
         title="Paint",
         **{"$defs": {name: schema["$defs"][name] for name in ("Color", "Level")}},
@@ -178,8 +180,9 @@ def test_an_enum_behind_a_reference_keeps_its_description_beside_it():
         "properties": {
             "color": {"type": "string", "enum": ["red", "blue"], "title": "Color", "description": 'Which one. [default: "red"]'},
             "level": {"type": "integer", "title": "Level", "description": "[enum: [1, 2]]"},
+            "frame": {"type": "string", "enum": ["red", "blue"], "title": "Color", "description": "Around it."},
         },
-        "required": ["level"],
+        "required": ["level", "frame"],
     }
 
 
@@ -419,6 +422,17 @@ def test_gemini_is_told_in_words_of_a_union_beside_other_limits():
         "type": "object",
         "properties": {"a": STRING},
         "description": '[anyOf: [{"required": ["a"]}, {"required": ["b"]}]]',
+    }
+
+
+def test_gemini_shares_a_type_and_limits_among_the_branches_beside_them():
+    it = {"type": ["string", "null"], "maxLength": 9, "oneOf": [{"minLength": 5}, {"type": "string", "maxLength": 3}]}
+
+    assert gemini(parameters(it=it))["properties"]["it"] == {
+        "anyOf": [
+            {"type": "string", "minLength": 5, "maxLength": 9, "nullable": True},
+            {"type": "string", "maxLength": 3},
+        ]
     }
 
 

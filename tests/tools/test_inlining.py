@@ -115,7 +115,8 @@ BOMBS: dict[str, Schema] = {
     "long chain": with_definitions({str(n): an_object(x=ref(n + 1)) for n in range(900)} | {"900": STRING}),
     "long chain of unions": with_definitions({str(n): {"anyOf": [ref(n + 1), STRING]} for n in range(900)} | {"900": STRING}),
     "all in all": with_definitions({str(n): an_object(**{f"p{m}": ref(m) for m in range(10)}) for n in range(10)}),
-    "a union of itself": with_definitions({"0": {"anyOf": [ref(0), STRING]}}),
+    "a union of itself": with_definitions({"0": {"anyOf": [ref(0), ref(0), STRING]}}),
+    "all of itself": with_definitions({"0": {"allOf": [ref(0), ref(0), STRING]}}),
     "a thousand copies": {
         **an_object(**{f"p{n}": ref(0) for n in range(900)}),
         "$defs": {"0": an_object(**{f"q{n}": STRING for n in range(400)})},

@@ -165,6 +165,14 @@ def test_many_branches_in_many_branches_end():
     assert "null" not in json.dumps(left)
 
 
+def test_all_of_all_ends():
+    definitions = {str(n): {"allOf": [{"$ref": f"#/$defs/{n + 1}"}] * 2} for n in range(40)}
+    last = {"type": "object", "properties": {"a": {"type": "string"}}}
+    schema = {"type": "object", "properties": {"it": {"$ref": "#/$defs/0"}}, "$defs": {**definitions, "40": last}}
+
+    assert drop_strict_nulls(schema, '{"it": {"a": null, "b": {"c": null}}}') == '{"it": {"b": {"c": null}}}'
+
+
 def test_what_a_tool_was_given_in_full_can_be_said_in_strict_mode_and_is_read_back():
     class Home(BaseModel):
         pet: Annotated[Cat | Dog, Field(discriminator="kind")] = Cat()
