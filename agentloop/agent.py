@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Generic, cast, overload
 
 from typing_extensions import TypeVar
@@ -161,12 +161,21 @@ class Agent(Generic[Out]):
             return asyncio.run(self.run(prompt, deps=deps, transcript=transcript))
         raise ConfigurationError("run_sync was called inside an event loop; write `await agent.run(...)` there")
 
-    def stream(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Stream[Result[Out]]:
-        """Do what `run` does, telling each event as it comes: `async for event in agent.stream("...")`."""
-        begun = _begin(prompt, transcript)
+    def stream(
+        self, work: Prompt | Transcript | Result[Any], *, deps: Any = None, transcript: Transcript | None = None, deltas: bool = True
+    ) -> Stream[Result[Out]]:
+        """Tell each event as it comes: `async for event in agent.stream("...")`.
 
-        def start(emit: Emit, room: Room) -> Any:
-            return self._advance(begun, deps=deps, emit=emit, room=room)
+        Args:
+            work: A prompt, and it does what `run` does; or a result or transcript, and it does what `resume` does.
+            deps: What tools find as `context.deps`.
+            transcript: What was said before a prompt.
+            deltas: Whether replies are streamed, and told piece by piece.
+        """
+        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript)
+
+        def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
+            return self._advance(begun, deps=deps, emit=emit, room=room if deltas else None)
 
         return Stream(start)
 
@@ -180,10 +189,7 @@ class Agent(Generic[Out]):
         Raises:
             AgentLoopError: The run failed or reached a limit.
         """
-        transcript = before.transcript if isinstance(before, Result) else before
-        if not transcript:
-            raise BadTranscript("the transcript is empty; begin with run()")
-        return await self._advance(transcript.copy(), deps=deps)
+        return await self._advance(_before(before), deps=deps)
 
     async def _advance(self, transcript: Transcript, *, deps: Any, emit: Emit = unheard, room: Room | None = None) -> Result[Out]:
         run = self._run(transcript, deps=deps, emit=emit, room=room)
@@ -241,6 +247,13 @@ def _begin(prompt: Prompt, before: Transcript | None) -> Transcript:
         case _:
             transcript.add(user(*prompt))
     return transcript
+
+
+def _before(state: Transcript | Result[Any]) -> Transcript:
+    transcript = state.transcript if isinstance(state, Result) else state
+    if not transcript:
+        raise BadTranscript("the transcript is empty; begin with a prompt")
+    return transcript.copy()
 
 
 def _conclude(error: AgentLoopError, run: Run) -> None:

@@ -41,6 +41,33 @@ async def test_a_stream_tells_the_whole_run_in_order():
     assert stream.result.text == "It is 3."
 
 
+async def test_a_resumed_run_is_streamed_too():
+    @tool(needs_approval=True)
+    def send() -> str:
+        "Send."
+        return "sent"
+
+    agent = Agent(Scripted(calls("send"), says("Done.")), tools=[send])
+    paused = await agent.run("Send")
+    paused.transcript.approve(paused.waiting[0].id)
+
+    stream = agent.stream(paused)
+    kinds = [event.kind async for event in stream]
+
+    assert kinds[:3] == ["run_started", "call_started", "call_ended"]
+    assert stream.result.text == "Done."
+    assert stream.result.transcript.run_id == paused.transcript.run_id
+
+
+async def test_a_stream_without_deltas_asks_for_whole_replies():
+    model = Scripted(says("It ", "is 3."))
+
+    kinds = [event.kind async for event in Agent(model).stream("1+2?", deltas=False)]
+
+    assert kinds == ["run_started", "step_started", "replied", "run_ended"]
+    assert not model.heard[0].stream
+
+
 async def test_leaving_the_loop_cancels_the_run_and_leaves_no_task():
     cancelled = asyncio.Event()
 

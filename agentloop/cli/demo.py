@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import getsource
 from typing import Any
@@ -64,27 +62,12 @@ def _run(*, pretty: bool) -> demo_script.Trip:
             await asyncio.sleep(_SECONDS_A_CALL)
 
     turns = (_measure_both, _ask_for_the_nearer, _correct_the_day, _answer)
-    with _no_proxy(), Gateway(*turns, pace=_SECONDS_AN_EVENT if pretty else 0.0) as gateway:
+    with Gateway(*turns, pace=_SECONDS_AN_EVENT if pretty else 0.0) as gateway:
         scripted = model("openai:scripted", base_url=gateway.base_url, key="none-needed")
         try:
             return asyncio.run(demo_script.plan(QUESTION, model=scripted, show=show))
         finally:
             display.close()
-
-
-@contextmanager
-def _no_proxy() -> Generator[None]:
-    """Keep proxies out: they would be asked for an address that only this machine has."""
-    before = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
-    os.environ |= dict.fromkeys(before, "127.0.0.1")
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _measure_both(_: Any) -> Turn:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 from agentloop.cli.escape import as_json, call_line, duration, one_line, outcome, printable
@@ -61,7 +60,6 @@ class Display:
         self._words = words
         self._notes = notes
         self._verbose = verbose
-        self._ended: set[str] = set()
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -78,33 +76,16 @@ class Display:
             case CallProgress(call, value):
                 self._notes.progress(call, one_line(value if isinstance(value, str) else as_json(value)))
             case CallEnded(call, result, seconds):
-                self._ended.add(call.id)
                 self._notes.end(call, result, seconds=seconds)
             case Retrying(error, _, seconds):
                 self._notes.write(f"↻ {one_line(str(error), _NOTE_LENGTH)}; asking again in {duration(seconds)}")
             case _:
                 pass
 
-    def wait(self) -> None:
-        """Show that something happens which nobody can watch."""
-        self._notes.wait()
-
     def note(self, words: str) -> None:
         """Say something beside the events."""
         self._notes.rest()
         self._notes.write(words)
-
-    def catch_up(self, messages: Sequence[Message], *, after: int = 0) -> None:
-        """Show what was said while nobody could watch; the first `after` messages are known."""
-        self._notes.rest()
-        calls = {call.id: call for message in messages for call in message.calls}
-        for message in messages[after:]:
-            if message.role == "assistant":
-                self._reply(message, "")
-            for result in message.results:
-                if result.call_id not in self._ended:
-                    self._ended.add(result.call_id)
-                    self._notes.end(calls[result.call_id], result)
 
     def close(self) -> None:
         """Leave the terminal as it was, at the beginning of a line."""

@@ -86,7 +86,7 @@ class _Conversation:
         """Run to the end, or until a word is needed and nobody is there to give it."""
         # One loop for all of it: what a tool keeps open belongs to its loop.
         with asyncio.Runner() as runner:
-            result = runner.run(self._begin())
+            result = runner.run(self._advance(self._wish.prompt))
             denied = False
             while result.paused:
                 try:
@@ -94,26 +94,14 @@ class _Conversation:
                 except NobodyToAsk as nobody:
                     say(str(nobody))
                     return result, ExitCode.APPROVAL
-                result = runner.run(self._go_on(result))
+                result = runner.run(self._advance(result))
         return result, ExitCode.APPROVAL if denied else ExitCode.DONE
 
-    async def _begin(self) -> Result[str]:
-        if not self._wish.stream:
-            self._display.wait()
-            result = await self._agent.run(self._wish.prompt)
-            self._display.catch_up(result.transcript.messages)
-            return result
-        async with self._agent.stream(self._wish.prompt) as stream:
+    async def _advance(self, work: str | Result[str]) -> Result[str]:
+        async with self._agent.stream(work, deltas=self._wish.stream) as stream:
             async for event in stream:
                 self._show(event)
         return stream.result
-
-    async def _go_on(self, paused: Result[str]) -> Result[str]:
-        self._display.wait()
-        known = len(paused.transcript.asked)
-        result = await self._agent.resume(paused)
-        self._display.catch_up(result.transcript.messages, after=known)
-        return result
 
     def _decide(self, result: Result[str]) -> bool:
         """Ask for each call, and say whether one was denied."""

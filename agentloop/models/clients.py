@@ -34,7 +34,9 @@ async def shared_client() -> Client:
     known = _shared.get(loop)
     if known is not None and not known[0].is_closed:
         return known[0]
-    client = httpx.AsyncClient(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100))
+    # A proxy of the environment would be asked for an address that only this machine has.
+    own_machine: dict[str, None] = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
+    client = httpx.AsyncClient(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100), mounts=own_machine)
     # A cookie from one conversation has no business in the next.
     client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     closing = _close_with_loop(client)

@@ -151,7 +151,10 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 _TOLD_TO_GEMINI = (_TOLD | _FORMATIVE | {"additionalProperties", "anyOf"}) - {"default", "examples"}
-_SAYS_NOTHING = (("additionalProperties", False), ("default", None), ("unevaluatedItems", False), ("unevaluatedProperties", False))
+_SAYS_NOTHING = (
+    ("additionalProperties", False), ("default", None), ("unevaluatedItems", False), ("unevaluatedProperties", False),
+    ("uniqueItems", False),
+)  # fmt: skip
 # What the branches of a union are told of what stands beside it.
 _SHARED = ("type", *_LIMITS, *_COUNTS, "uniqueItems")
 _ANYTHING = ("string", "number", "boolean", "object", "array")
@@ -242,7 +245,7 @@ class _Strict:
     nulls: dict[int, bool] = field(default_factory=dict[int, bool])
 
     def render(self, schema: AnySchema) -> Schema:
-        given = _plainer(as_schema(schema))
+        given = _simpler(as_schema(schema))
         if given.keys() & _FORMATIVE:
             raise _Unsayable
         kept = {keyword: value for keyword, value in given.items() if keyword in self.keeps and self.keeps[keyword](value)}
@@ -277,7 +280,7 @@ class _Strict:
         return {"anyOf": [*branches, {"type": "null"}], **words}
 
 
-def _plainer(schema: Schema) -> Schema:
+def _simpler(schema: Schema) -> Schema:
     """Say the same in words that a strict subset has: oneOf as anyOf, allOf of one merged in, a tuple of equals as an array."""
     while len(schema.get("allOf", ())) == 1:
         [part] = schema["allOf"]
@@ -353,7 +356,7 @@ def _gemini_value(given: Schema, kind: str) -> Schema:
         case "object":
             said |= _gemini_object(own)
         case "array":
-            own = _plainer(own)
+            own = _simpler(own)
             # An array of anything may hold arrays, but that has to end somewhere.
             said["items"] = _gemini(_any_part(own)) if "items" in own else _gemini(True, _ANYTHING[:-1])
         case "string" if words := _words(own):

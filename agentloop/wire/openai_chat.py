@@ -188,7 +188,9 @@ def _output(output: OutputSchema) -> Json:
 
 
 def _call(call: ToolCall, call_id: str) -> Json:
-    said: Json = {"id": call_id, "type": "function", "function": {"name": call.name, "arguments": _valid_arguments(call.arguments)}}
+    # A name that no tool can have was answered with an error; providers refuse to hear it again.
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64]
+    said: Json = {"id": call_id, "type": "function", "function": {"name": name, "arguments": _valid_arguments(call.arguments)}}
     if call.extra:
         said |= from_json(call.extra)
     return said

@@ -330,6 +330,16 @@ def test_one_model_serves_one_event_loop_after_the_other():
     assert replies == ["One.", "Two."]
 
 
+async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
+
+    with Gateway(says("Hi")) as gateway:
+        reply, _ = await ask(asking(gateway))
+
+    assert reply.text == "Hi"
+
+
 async def test_a_hundred_runs_at_once_share_one_client():
     with Gateway(*[says("Hi")] * 100) as gateway:
         asked = asking(gateway)

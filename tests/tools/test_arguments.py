@@ -151,6 +151,51 @@ async def test_what_is_not_json_is_refused_with_its_place(arguments: str, words:
     assert (await told(arguments)).startswith(words)
 
 
+@tool
+def measure(x: float = 0.0, words: list[str] | None = None, note: str = "") -> str:
+    """Measure: a tool of plain types only, whose arguments take a shorter way."""
+    return f"{x} {words} {note}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ('{"x": 1, "x": 1}', "The arguments name 'x' twice; name it once."),
+        ('{"x": 1, "note": "", "x": 1}', "The arguments name 'x' twice; name it once."),
+        ('{"x": 1, "note": "", "\\u0078": 1}', "The arguments name 'x' twice; name it once."),
+        ('{"x": NaN}', "The arguments hold NaN, which JSON does not know; write a number, a string or null."),
+        ('{"x": 1e400}', "The arguments hold 1e400, which is too large a number; write a smaller one."),
+        ('{"x": "nan"}', 'The arguments do not fit: x: should be a finite number; got "nan".'),
+        ('{"x": "Infinity"}', 'The arguments do not fit: x: should be a finite number; got "Infinity".'),
+        ('{"note": "\ud800"}', "The arguments hold half a surrogate pair at character 10; write whole characters."),
+        ('{"y": ' + "[" * 64 + "]" * 64 + "}", "The arguments are nested more than 64 levels deep; flatten them."),
+        ('{"note": "' + "é" * (4 * 2**20) + '"}', "The arguments are 8,388,620 bytes long, and 8,388,608 are read; send less."),
+        ('{"x": 1} {"x": 1}', "The arguments go on after their JSON, at character 8; write one object."),
+    ],
+    ids=range(11),
+)
+async def test_a_tool_of_plain_types_is_as_careful(arguments: str, words: str):
+    answer = await measure.call(ToolCall("1", "measure", arguments), Context())
+
+    assert (answer.is_error, answer.text) == (True, words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("", "0.0 None "),
+        ('{"note": "at 10:30, see https://a.example:80/"}', "0.0 None at 10:30, see https://a.example:80/"),
+        ('{"note": "\\u003a", "words": [":", "{"]}', "0.0 [':', '{'] :"),
+        ('{"note": "' + "é" * (3 * 2**20) + '"}', "0.0 None " + "é" * 99_991 + "\n[cut here: 3,045,737 more characters]"),
+    ],
+    ids=range(4),
+)
+async def test_a_tool_of_plain_types_takes_what_fits(arguments: str, text: str):
+    answer = await measure.call(ToolCall("1", "measure", arguments), Context())
+
+    assert (answer.is_error, answer.text) == (False, text)
+
+
 @pytest.mark.parametrize(
     "arguments", ["", "{}", "null", " \n{ }\t", '{"anything": ' + "[" * 63 + "]" * 63 + "}", '{"city": "[[[[{{{{\\"" }']
 )

@@ -124,6 +124,28 @@ async def test_cancelling_the_task_is_heard_before_the_deadline():
         await task
 
 
+async def test_cancelling_the_task_is_heard_after_the_deadline_too():
+    late = asyncio.Event()
+
+    async def tidy() -> None:
+        try:
+            await forever()
+        finally:
+            late.set()
+            await asyncio.sleep(0)
+            await forever()
+
+    async def outer() -> None:
+        await within_named(0.01, tidy(), name="work", grace=0.05)
+
+    task = asyncio.create_task(outer())
+    await asyncio.wait_for(late.wait(), 5)
+    task.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
 async def within_task() -> None:
     await within(5, forever())
 

@@ -446,6 +446,35 @@ async def test_names_of_the_function_around_are_found():
     assert described(later)["$defs"]["Node"]["properties"]["below"]["anyOf"][0] == {"$ref": "#/$defs/Node"}
 
 
+def test_types_that_name_types_of_the_function_around_are_described():
+    @dataclass
+    class Leaf:
+        size: int
+
+    class Branch(TypedDict):
+        leaf: Leaf
+
+    @tool
+    def grow(branch: Branch) -> None: ...
+
+    assert grow.description.parameters["$defs"]["Branch"]["properties"] == {"leaf": {"$ref": "#/$defs/Leaf"}}
+
+
+def grown_elsewhere() -> Tool[..., Any]:
+    @tool
+    def take(it: Options) -> None: ...
+
+    return take
+
+
+def test_names_of_a_function_that_is_not_around_are_not_used():
+    Options = int  # noqa: F841, N806
+
+    made = grown_elsewhere()
+
+    assert list(made.description.parameters["$defs"]) == ["Options"]
+
+
 async def test_a_context_is_filled_in_and_never_shown():
     @tool
     def whoami(greeting: str, context: Context[str]) -> str:

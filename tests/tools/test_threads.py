@@ -77,6 +77,20 @@ async def test_the_time_of_waiting_for_a_thread_is_not_counted():
     await asyncio.gather(*busy)
 
 
+async def test_work_that_starts_late_has_its_full_time():
+    release, end = threading.Event(), threading.Event()
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.35, release.set)
+    loop.call_later(0.6, end.set)
+
+    waited = await run_in_thread(lambda: end.wait(5), seconds=0.5)
+
+    assert waited
+    await asyncio.gather(*busy)
+
+
 async def test_work_that_is_given_up_before_it_starts_is_never_done():
     release, done = threading.Event(), threading.Event()
     busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]

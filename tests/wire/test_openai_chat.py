@@ -292,6 +292,12 @@ def test_arguments_that_no_provider_takes_back_are_said_back_empty(arguments: st
     assert said["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
 
 
+def test_a_name_that_no_tool_can_have_is_said_back_as_one_that_a_tool_can():
+    said = body(Request([user("Hi"), called(ToolCall("a", "functions.look\x1b")), Message("tool", (ToolResult("a", "no such tool"),))]))
+
+    assert said["messages"][1]["tool_calls"][0]["function"]["name"] == "functions_look_"
+
+
 def test_a_lone_surrogate_never_reaches_the_server():
     sent = OpenAIChat().encode(Request([user("a\ud800b")]), model="m").body
 
