@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, cast, overload
 
 from typing_extensions import TypeVar
 
 from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
 from agentloop.events import Emit, RunEnded, RunStarted, unheard
-from agentloop.frozen import frozen
 from agentloop.limits import Budget, Limits
 from agentloop.loop import advance
 from agentloop.messages import Message, Settings, ToolCall, Usage, UserPart, user
@@ -29,7 +29,7 @@ Prompt = str | Message | Sequence[str | UserPart]
 Room = Callable[[], Awaitable[None]]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Result(Generic[Out]):
     """What a run came to: done, paused, or, on an error, how far it got."""
 

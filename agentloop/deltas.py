@@ -7,15 +7,14 @@ so the two cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from agentloop.errors import BadReply, StreamBroken
-from agentloop.frozen import frozen
 from agentloop.messages import FinishReason, Part, Refusal, Reply, Text, Thinking, ToolCall, Usage
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class TextDelta:
     """More words."""
 
@@ -23,7 +22,7 @@ class TextDelta:
     kind: Literal["text_delta"] = "text_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ThinkingDelta:
     """More thought."""
 
@@ -31,7 +30,7 @@ class ThinkingDelta:
     kind: Literal["thinking_delta"] = "thinking_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RefusalDelta:
     """More of the model's words where it declines."""
 
@@ -39,7 +38,7 @@ class RefusalDelta:
     kind: Literal["refusal_delta"] = "refusal_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ToolCallDelta:
     """More of a tool call."""
 
@@ -54,7 +53,7 @@ class ToolCallDelta:
     kind: Literal["tool_call_delta"] = "tool_call_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class PartDelta:
     """A part that comes whole: a citation, a picture, something opaque."""
 
@@ -62,7 +61,7 @@ class PartDelta:
     kind: Literal["part_delta"] = "part_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ThinkingStateDelta:
     """What `wire` wants to hear again with the thinking so far; the last one counts."""
 
@@ -71,7 +70,7 @@ class ThinkingStateDelta:
     kind: Literal["thinking_state_delta"] = "thinking_state_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class UsageDelta:
     """The tokens spent so far; the last one counts."""
 
@@ -79,7 +78,7 @@ class UsageDelta:
     kind: Literal["usage_delta"] = "usage_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class FinishDelta:
     """The reply has ended, and why."""
 
@@ -87,7 +86,7 @@ class FinishDelta:
     kind: Literal["finish_delta"] = "finish_delta"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ReplyDelta:
     """What the server says about the reply; set once for each field."""
 

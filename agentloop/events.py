@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentloop.deltas import PartDelta, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta
-from agentloop.frozen import frozen
 from agentloop.messages import Reply, ToolCall, ToolResult
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RunStarted:
     """A run begins, or goes on."""
 
@@ -18,7 +18,7 @@ class RunStarted:
     kind: Literal["run_started"] = "run_started"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class StepStarted:
     """The model is asked."""
 
@@ -27,7 +27,7 @@ class StepStarted:
     kind: Literal["step_started"] = "step_started"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Retrying:
     """A request failed and is sent again."""
 
@@ -39,7 +39,7 @@ class Retrying:
     kind: Literal["retrying"] = "retrying"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Replied:
     """The model's reply is whole and written down."""
 
@@ -47,7 +47,7 @@ class Replied:
     kind: Literal["replied"] = "replied"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class CallStarted:
     """A tool is called."""
 
@@ -55,7 +55,7 @@ class CallStarted:
     kind: Literal["call_started"] = "call_started"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class CallProgress:
     """A tool that is still running says something."""
 
@@ -64,7 +64,7 @@ class CallProgress:
     kind: Literal["call_progress"] = "call_progress"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class CallEnded:
     """A call has its result, and it is written down."""
 
@@ -74,7 +74,7 @@ class CallEnded:
     kind: Literal["call_ended"] = "call_ended"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Paused:
     """The run stops until a person has spoken on these calls."""
 
@@ -82,7 +82,7 @@ class Paused:
     kind: Literal["paused"] = "paused"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class RunEnded:
     """The run is over, paused or failed; `Stream.result` or the error has the rest."""
 

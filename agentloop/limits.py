@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 from time import monotonic
 
 from agentloop.errors import LimitReached
-from agentloop.frozen import frozen
 from agentloop.messages import Usage
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """What a run may spend; None is no limit. A run that is resumed may spend as much again."""
 

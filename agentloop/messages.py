@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
-
-from agentloop.frozen import frozen
 
 Role = Literal["system", "user", "assistant", "tool"]
 FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
@@ -17,7 +15,7 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 _BASE64 = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Text:
     """Words."""
 
@@ -25,7 +23,7 @@ class Text:
     kind: Literal["text"] = "text"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Thinking:
     """What the model thought before it answered."""
 
@@ -36,7 +34,7 @@ class Thinking:
     kind: Literal["thinking"] = "thinking"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """The model's words when it declines."""
 
@@ -44,7 +42,7 @@ class Refusal:
     kind: Literal["refusal"] = "refusal"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Citation:
     """Where a piece of the reply's text comes from."""
 
@@ -56,7 +54,7 @@ class Citation:
     kind: Literal["citation"] = "citation"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Image:
     """A picture, by its address or by its bytes."""
 
@@ -78,7 +76,7 @@ class Image:
         return cls(data=path.read_bytes(), media_type=mimetypes.guess_type(path.name)[0] or "image/png")
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class File:
     """A document or a sound, by its address or by its bytes."""
 
@@ -101,7 +99,7 @@ class File:
         return cls(data=path.read_bytes(), media_type=media_type, name=path.name)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Opaque:
     """What the wire `wire` sent and only that wire understands; said back to it as it came."""
 
@@ -111,7 +109,7 @@ class Opaque:
     kind: Literal["opaque"] = "opaque"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """The model's wish to call a tool, in the model's own words."""
 
@@ -130,7 +128,7 @@ class ToolCall:
 ResultPart = Text | Image | File
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ToolResult:
     """What a tool call came to."""
 
@@ -151,7 +149,7 @@ Part = Text | Thinking | Refusal | Citation | Image | File | Opaque | ToolCall |
 UserPart = Text | Image | File
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Message:
     """A role and what it says."""
 
@@ -174,7 +172,7 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, ToolResult))
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens spent."""
 
@@ -207,7 +205,7 @@ class Usage:
         )
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class ToolDescription:
     """What a model is told of a tool."""
 
@@ -219,7 +217,7 @@ class ToolDescription:
     """Whether the provider shall hold the model to the schema; None leaves it to the provider."""
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a model is asked; None leaves the matter to the provider."""
 
@@ -239,7 +237,7 @@ class Settings:
     """Further fields of the request body, as the provider names them."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class OutputSchema:
     """The form in which a model must answer."""
 
@@ -247,7 +245,7 @@ class OutputSchema:
     schema: Mapping[str, Any]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Request:
     """One question to a model."""
 
@@ -278,7 +276,7 @@ class Request:
         return tuple(fresh)
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Reply:
     """A model's whole answer to a request."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal
 
@@ -12,30 +12,29 @@ import pydantic
 from pydantic_core import ValidationError
 
 from agentloop.errors import BadTranscript
-from agentloop.frozen import frozen
 from agentloop.messages import Message, Part, Reply, ToolCall, ToolResult
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Ask:
     """The model must speak."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Dispatch:
     """These calls have no result yet."""
 
     calls: tuple[ToolCall, ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Wait:
     """These calls need a person's word first."""
 
     calls: tuple[ToolCall, ...]
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Done:
     """The model answered and called nothing."""
 
@@ -43,7 +42,7 @@ class Done:
 Move = Ask | Dispatch | Wait | Done
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A person's word on a call."""
 
@@ -51,7 +50,7 @@ class Decision:
     reason: str = ""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Stored:
     run_id: str
     messages: tuple[Message, ...]

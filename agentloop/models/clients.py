@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator
 from http.cookiejar import DefaultCookiePolicy
+from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakKeyDictionary
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 
 class Client(Protocol):
@@ -34,6 +35,9 @@ async def shared_client() -> Client:
     known = _shared.get(loop)
     if known is not None and not known[0].is_closed:
         return known[0]
+    # httpx is half of what all our dependencies cost to import; it waits for the first request.
+    import httpx  # noqa: PLC0415
+
     # A proxy of the environment would be asked for an address that only this machine has.
     own_machine: dict[str, None] = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
     client = httpx.AsyncClient(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100), mounts=own_machine)
@@ -55,8 +59,5 @@ async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
 
 def library_of(client: Client) -> ModuleType:
     """Find the library whose exceptions the client raises: httpx, or its fork httpx2."""
-    for kind in type(client).__mro__:
-        name = kind.__module__.partition(".")[0]
-        if name in {"httpx", "httpx2"}:
-            return sys.modules[name]
-    return httpx
+    modules = (kind.__module__.partition(".")[0] for kind in type(client).__mro__)
+    return import_module(next((name for name in modules if name in {"httpx", "httpx2"}), "httpx"))

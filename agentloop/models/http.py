@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pydantic
@@ -21,7 +22,6 @@ from agentloop.errors import (
     ModelTimeout,
     StreamBroken,
 )
-from agentloop.frozen import frozen
 from agentloop.messages import Reply, Request
 from agentloop.models import Hear
 from agentloop.models.clients import Client, library_of, shared_client
@@ -38,7 +38,7 @@ _OK = range(200, 300)
 Tell = Callable[[Delta], Awaitable[None]]
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
     """How long each attempt may take, in seconds."""
 

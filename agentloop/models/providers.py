@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import pydantic
 
 from agentloop.errors import ProviderError
-from agentloop.frozen import frozen
 from agentloop.models.clients import Client
 from agentloop.models.http import HTTPModel, Timeouts
 from agentloop.models.retries import Retries
@@ -17,7 +17,7 @@ from agentloop.wire import Wire
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Provider:
     """Where models are served, and in which formats."""
 

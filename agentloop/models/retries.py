@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from tenacity import AsyncRetrying, RetryCallState
 
 from agentloop.errors import BadReply, EmptyReply, ModelConnectError, ModelError
 from agentloop.events import Retrying
-from agentloop.frozen import frozen
 from agentloop.messages import Reply
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     """How often and how patiently a model is asked again."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from inspect import isroutine
 from typing import Any, cast
 
@@ -12,7 +13,6 @@ from pydantic_core import CoreSchema, core_schema
 from typing_extensions import TypedDict
 
 from agentloop.errors import ToolDefinitionError
-from agentloop.frozen import frozen
 from agentloop.tools.annotations import undefined
 from agentloop.tools.rendering import render
 
@@ -21,7 +21,7 @@ _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, val_json_bytes="base64
 _TYPED_DICT: Any = TypedDict
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Found:
     """What the parameters take, as pydantic-core validates it and as a model is shown it."""
 

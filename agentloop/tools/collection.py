@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Iterable
+from types import MethodType
 from typing import Any
 
 from agentloop.errors import ToolDefinitionError
@@ -47,7 +48,8 @@ def describe_unknown(name: str, known: Collection[str]) -> str:
 def _tools(source: Any) -> Iterable[Tool[..., Any]]:
     if isinstance(source, type):
         raise ToolDefinitionError(f"{source.__name__!r} is a class; give an instance of it")
-    listing: Any = getattr(source, "tools", None)
+    # A bound method has all the attributes of its function, which may be a tool.
+    listing: Any = None if isinstance(source, MethodType) else getattr(source, "tools", None)
     if not callable(listing):
         return tool(source).tools()
     listed: Any = listing()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-from agentloop.frozen import frozen
 from agentloop.messages import ToolCall
 
 Deps = TypeVar("Deps", default=Any)
@@ -17,7 +17,7 @@ def _unheard(_: object) -> None:
     pass
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context(Generic[Deps]):
     """What a tool may know about its run; a parameter annotated `Context` receives it and stays hidden from the model."""
 

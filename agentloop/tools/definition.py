@@ -19,6 +19,7 @@ from agentloop.tools.docstrings import read_docstring
 from agentloop.tools.options import Effect, Lock, NeedsApproval, Options
 from agentloop.tools.parameters import innermost, read_parameters
 from agentloop.tools.schema import Schema, describe
+from agentloop.tools.strict_nulls import drop_strict_nulls
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -104,6 +105,8 @@ class Definition:
             InvalidArguments: They are not what the tool takes.
         """
         schema = self._schema
+        if self._strict:
+            text = drop_strict_nulls(self.description.parameters, text)
         return read_arguments(text, self._validator, known=schema.properties, reserved=self.parameters.reserved, plain=schema.plain)
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from agentloop.errors import ToolDefinitionError
-from agentloop.frozen import frozen
 from agentloop.tools.inlining import (
     MAX_LEVELS,
     AnySchema,
@@ -235,7 +234,7 @@ def _strict(schema: Mapping[str, Any], *, keeps: _Keeps, all_required: bool) -> 
         return None
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Strict:
     """Renders one schema to a strict subset."""
 
@@ -358,7 +357,7 @@ def _gemini_value(given: Schema, kind: str) -> Schema:
         case "array":
             own = _simpler(own)
             # An array of anything may hold arrays, but that has to end somewhere.
-            said["items"] = _gemini(_any_part(own)) if "items" in own else _gemini(True, _ANYTHING[:-1])
+            said["items"] = _gemini(_any_part(own)) if "items" in own else _gemini({}, _ANYTHING[:-1])
         case "string" if words := _words(own):
             said["enum"] = words
             own = without(own, "const", "enum")

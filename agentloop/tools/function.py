@@ -55,8 +55,6 @@ class Tool(Generic[P, R]):
     def __get__(self, instance: None, owner: type, /) -> Self: ...
     @overload
     def __get__(self: Tool[Concatenate[Owner, Q], S], instance: Owner, owner: type | None = None, /) -> Tool[Q, S]: ...
-    @overload
-    def __get__(self, instance: object, owner: type | None = None, /) -> Self: ...
     def __get__(self, instance: object, owner: type | None = None, /) -> Tool[..., Any]:
         """Bind a method to its instance or class."""
         if self._binds == "class":
@@ -123,7 +121,7 @@ class Tool(Generic[P, R]):
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
 
         try:
-            value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds)
+            value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds, name=self.name)
             return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, context), name=self.name)
         except NoResult:
             raise TimeoutError(f"{self.name!r} gave no result in {seconds:g} s") from None

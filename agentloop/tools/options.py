@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
-
-from agentloop.frozen import frozen
 
 Effect = Literal["read", "idempotent", "once"]
 Lock = str | Callable[[Mapping[str, Any]], str]
 NeedsApproval = bool | Callable[[Mapping[str, Any]], bool]
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How a tool may be called."""
 

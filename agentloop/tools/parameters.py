@@ -6,12 +6,12 @@ import functools
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from inspect import Parameter
 from types import MethodType, UnionType
 from typing import Any
 
 from agentloop.errors import AgentLoopError, ToolDefinitionError
-from agentloop.frozen import frozen
 from agentloop.tools.annotations import resolve
 from agentloop.tools.context import Context
 
@@ -23,7 +23,7 @@ class InvalidArguments(AgentLoopError):
     """A model's arguments are not what the tool takes; the message is for the model to read."""
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Parameters:
     """What a function takes, and which of it the model is shown."""
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
-from agentloop.frozen import frozen
 from agentloop.tools.inlining import AnySchema, Schema, allows_null, is_list, is_object, same, target, types
 
 
@@ -28,7 +27,7 @@ def drop_strict_nulls(plain_schema: Mapping[str, Any], arguments: str) -> str:
         return arguments
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Reading:
     """Reads one value by one schema; the memos keep it linear in both, and hold what their keys are the ids of."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import os
 import queue
 import threading
@@ -18,15 +19,17 @@ from agentloop.tools.deadline import NoResult
 T = TypeVar("T")
 
 _IDLE_SECONDS = 10.0
+_log = logging.getLogger("agentloop.tools")
 
 
-async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None) -> T:
+async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None, name: str = "work") -> T:
     """Do the work in one of our threads, where it sees the context variables of the caller.
 
     Args:
         work: Does it.
         seconds: How long it may take once a thread has taken it up. After that, or when the caller is cancelled, the thread is
             abandoned: it runs on, nobody hears of it, and another takes its place.
+        name: What the log calls it when it is abandoned.
 
     Raises:
         NoResult: It took longer.
@@ -46,6 +49,8 @@ async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None) 
     finally:
         if not job.finished:
             _THREADS.abandon(job)
+            if job.started is not None:
+                _log.warning("%r runs on in a thread that was abandoned", name)
 
 
 def abandoned() -> bool:

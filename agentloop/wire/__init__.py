@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentloop.deltas import Delta
-from agentloop.frozen import frozen
 from agentloop.messages import Request
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Outgoing:
     """A request as it goes over HTTP, by POST."""
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from agentloop.errors import AuthError, BadRequest, ContextTooLong, ModelHTTPError, QuotaExceeded, RateLimited, ServerError
-from agentloop.frozen import frozen
 
 _BODY_CHARACTERS = 2_000
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-ds-trace-id")
@@ -33,7 +33,7 @@ _SECONDS = r"\d{1,9}(\.\d+)?"
 _WORDED_WAIT = r"try again in (\d{1,6}(?:\.\d+)?)\s*(ms|s)\b"
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class _Words:
     message: str
     code: str

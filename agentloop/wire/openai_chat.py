@@ -6,12 +6,12 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from agentloop.errors import ConfigurationError
-from agentloop.frozen import frozen
 from agentloop.messages import (
     File,
     Image,
@@ -35,7 +35,7 @@ Json = dict[str, Any]
 _MISTRAL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
-@frozen(kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChatQuirks:
     """Where a provider departs from OpenAI."""
 

@@ -250,3 +250,14 @@ async def test_a_validator_that_breaks_answers_the_model():
     answer = await take.call(ToolCall("1", "take", '{"it": {"x": 1}}'), Context())
 
     assert (answer.is_error, answer.text) == (True, "ZeroDivisionError: integer division or modulo by zero")
+
+
+async def test_a_null_that_a_strict_model_writes_for_an_argument_left_out_is_the_default():
+    @tool(strict=True)
+    def book(city: str, nights: int = 2, note: str | None = None) -> str:
+        """Book."""
+        return f"{city} {nights} {note}"
+
+    strict = await book.call(ToolCall("1", "book", '{"city": "Rome", "nights": null, "note": null}'), Context())
+
+    assert strict.content == "Rome 2 None"

@@ -164,7 +164,7 @@ async def test_an_async_tool_that_swallows_its_cancellation_is_left_after_a_seco
     assert (result.is_error, result.text) == (True, "TimeoutError: 'stubborn' gave no result in 0.01 s")
 
 
-async def test_a_tool_that_hangs_in_a_thread_is_abandoned_and_the_model_told():
+async def test_a_tool_that_hangs_in_a_thread_is_abandoned_and_the_model_told(caplog: pytest.LogCaptureFixture):
     release = threading.Event()
 
     @tool(timeout=0.02)
@@ -176,6 +176,7 @@ async def test_a_tool_that_hangs_in_a_thread_is_abandoned_and_the_model_told():
     release.set()
 
     assert (result.is_error, result.text) == (True, "TimeoutError: 'hang' gave no result in 0.02 s")
+    assert [record.getMessage() for record in caplog.records] == ["'hang' runs on in a thread that was abandoned"]
 
 
 async def test_an_async_generator_that_hangs_is_closed():

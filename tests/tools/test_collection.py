@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MethodType
 from typing import Any
 
 import pytest
@@ -55,6 +56,13 @@ def test_tools_toolsets_and_functions_are_listed_by_name_in_their_order():
     assert found["search"] is search
     assert found["plain"](3) == 3
     assert found["read_file"]("a") == "a"
+
+
+def test_a_class_method_that_holds_a_tool_is_bound():
+    # What `Files.version` is from Python 3.13 on.
+    version = MethodType(Files.__dict__["version"].__func__, Files)
+
+    assert collect([version])["version"]() == "Files"
 
 
 def test_two_tools_of_one_name_are_refused_and_both_named():
