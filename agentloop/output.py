@@ -12,6 +12,7 @@ from pydantic_core import ValidationError
 from agentloop.errors import ConfigurationError
 from agentloop.messages import OutputSchema
 from agentloop.tools.dialects import drop_strict_nulls
+from agentloop.tools.typed_dicts import readable
 
 Out = TypeVar("Out")
 
@@ -35,7 +36,7 @@ class Output(Generic[Out]):
         Raises:
             ConfigurationError: pydantic cannot describe the type.
         """
-        self._kind = kind
+        self._kind = kind = readable(kind)
         try:
             self._adapter: pydantic.TypeAdapter[Out] = pydantic.TypeAdapter(kind)
             self._plain = self._adapter.json_schema()

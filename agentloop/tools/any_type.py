@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from agentloop.errors import ToolDefinitionError
 from agentloop.tools.annotations import undefined
 from agentloop.tools.rendering import render
+from agentloop.tools.typed_dicts import readable
 
 _CONFIG = ConfigDict(extra="forbid", allow_inf_nan=False, val_json_bytes="base64", ser_json_bytes="base64", regex_engine="rust-regex")
 
@@ -55,7 +56,7 @@ def describe_any(annotations: Mapping[str, Any], *, tool: str, module: str, loca
 
 def _described(annotations: Mapping[str, Any], module: str, local: Mapping[str, Any]) -> tuple[CoreSchema, dict[str, Any]]:
     # A typed dict may have keys of any name, and hands its config down to dataclasses and typed dicts that have none.
-    arguments = _TYPED_DICT("Arguments", dict(annotations))
+    arguments = _TYPED_DICT("Arguments", {name: readable(annotation) for name, annotation in annotations.items()})
     arguments.__pydantic_config__ = _CONFIG
     arguments.__module__ = module
     adapter = TypeAdapter[Any](arguments)

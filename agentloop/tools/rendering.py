@@ -77,6 +77,20 @@ class _Generator(GenerateJsonSchema):
             return {"type": "string", "contentEncoding": "base64"}
         return super().bytes_schema(schema)
 
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
+        """Say that unknown fields are refused, where the config was handed down."""
+        return _closed(super().dataclass_schema(schema), schema)
+
+    def typed_dict_schema(self, schema: core_schema.TypedDictSchema) -> dict[str, Any]:
+        """Say that unknown keys are refused, where the config was handed down."""
+        return _closed(super().typed_dict_schema(schema), schema)
+
     def is_subclass_schema(self, schema: core_schema.IsSubclassSchema) -> dict[str, Any]:
         """Refuse: no JSON is a class."""
         return self.handle_invalid_for_json_schema(schema, "a class")
+
+
+def _closed(shown: dict[str, Any], schema: core_schema.DataclassSchema | core_schema.TypedDictSchema) -> dict[str, Any]:
+    # pydantic itself looks only at a class's own config up to version 2.12.
+    forbidden = schema.get("config", {}).get("extra_fields_behavior") == "forbid"
+    return {"additionalProperties": False, **shown} if forbidden else shown

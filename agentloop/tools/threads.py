@@ -74,24 +74,25 @@ class _Job(Generic[T]):
     finished: bool = False
     abandoned: bool = False
 
-    def run(self) -> None:
-        """Do the work and tell who waits."""
+    def run(self) -> Callable[[], None]:
+        """Do the work, and give what tells the outcome to who waits."""
         _here.job = self
         try:
             value = self.context.run(self.work)
         except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to who waits
             # A future cannot carry a StopIteration.
             failure = RuntimeError("function raised StopIteration") if isinstance(error, StopIteration) else error
-            self._tell(lambda: self.future.set_exception(failure))
+            return lambda: self.future.set_exception(failure)
         else:
-            self._tell(lambda: self.future.set_result(value))
+            return lambda: self.future.set_result(value)
         finally:
             _here.job = None
 
-    def _tell(self, settle: Callable[[], None]) -> None:
+    def tell(self, outcome: Callable[[], None]) -> None:
+        """Tell the outcome in the loop of who waits."""
         # The loop is closed when nobody waits any more.
         with suppress(RuntimeError):
-            self.future.get_loop().call_soon_threadsafe(lambda: None if self.future.done() else settle())
+            self.future.get_loop().call_soon_threadsafe(lambda: None if self.future.done() else outcome())
 
 
 class _Threads:
@@ -112,8 +113,8 @@ class _Threads:
     def start(self, job: _Job[Any]) -> None:
         """Have a thread take the job up as soon as one is free."""
         with self._lock:
+            self._add_thread(waiting=self._waiting + 1)
             self._waiting += 1
-            self._add_thread()
         self._jobs.put(job)
 
     def abandon(self, job: _Job[Any]) -> None:
@@ -125,24 +126,35 @@ class _Threads:
             job.abandoned = True
             if job.started is not None:
                 self._threads -= 1
-                self._add_thread()
+                with suppress(RuntimeError):
+                    self._add_thread(waiting=self._waiting)
 
-    def _add_thread(self) -> None:
-        if self._waiting > self._idle and self._threads < self._limit:
+    def _add_thread(self, *, waiting: int) -> None:
+        if waiting <= self._idle or self._threads >= self._limit:
+            return
+        try:
             threading.Thread(target=self._serve, name="agentloop-tool", daemon=True).start()
+        except RuntimeError:
+            # The system gives no more threads; those that there are will come to it.
+            if not self._threads:
+                raise
+        else:
             self._threads += 1
 
     def _serve(self) -> None:
         with self._lock:
             self._idle += 1
         while (job := self._next()) is not None:
-            job.run()
+            outcome = job.run()
             with self._lock:
+                # Before the outcome is told: who has heard it gives up nothing.
                 job.finished = True
-                if job.abandoned:
-                    return
-                self._idle += 1
-            del job
+                replaced = job.abandoned
+                self._idle += not replaced
+            job.tell(outcome)
+            if replaced:
+                return
+            del job, outcome
 
     def _next(self) -> _Job[Any] | None:
         while True:

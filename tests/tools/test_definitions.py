@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import typing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,12 +26,6 @@ class Lost:
     """A class whose field names nothing."""
 
     inner: Nowhere  # type: ignore[name-defined]  # noqa: F821
-
-
-class Old(typing.TypedDict):
-    """What pydantic refuses before Python 3.12."""
-
-    x: int
 
 
 class Given(TypedDict):
@@ -116,14 +109,6 @@ def test_what_cannot_become_a_tool_says_why(function: Callable[..., Any], given:
         tool(function, **given)
 
     assert words in str(caught.value)
-
-
-@pytest.mark.skipif("sys.version_info >= (3, 12)")
-def test_a_typed_dict_that_pydantic_refuses_is_told_what_to_use():
-    def take(x: Old) -> None: ...
-
-    with pytest.raises(ToolDefinitionError, match=r"parameter 'x' cannot be described: Please use `typing_extensions.TypedDict`"):
-        tool(take)
 
 
 def test_an_unknown_option_is_an_error():
