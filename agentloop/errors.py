@@ -2,6 +2,7 @@
 
 AgentLoopError
 ├── ToolDefinitionError        a function cannot become a tool
+├── InvalidArguments           a call's arguments are not what the tool takes; the model reads why
 ├── ConfigurationError         what the developer asked for cannot be built
 │   ├── ProviderError          a provider is unknown, or its key is missing
 │   └── PluginError            a plugin is unknown, broken or wrongly configured
@@ -41,6 +42,10 @@ class AgentLoopError(Exception):
 
 class ToolDefinitionError(AgentLoopError):
     """A function cannot become a tool; raised where it is decorated."""
+
+
+class InvalidArguments(AgentLoopError):
+    """A call's arguments are not what the tool takes; the message is for the model."""
 
 
 class ConfigurationError(AgentLoopError):

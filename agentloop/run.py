@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentloop.errors import OutputInvalid
+from agentloop.errors import InvalidArguments, OutputInvalid
 from agentloop.events import Emit, unheard
 from agentloop.limits import Budget
 from agentloop.messages import Settings, ToolCall, ToolDescription, user
 from agentloop.models import Model
 from agentloop.output import Mismatch, Output
 from agentloop.tools.function import Tool
-from agentloop.tools.parameters import InvalidArguments
 from agentloop.transcript import Transcript
 
 

@@ -12,6 +12,14 @@ settings.register_profile("agentloop", settings(), deadline=None)
 settings.load_profile("agentloop")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded as `record_property("table", ...)`, wherever they ran."""
+    for report in (report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)):
+        for name, text in report.user_properties:
+            if name == "table":
+                terminalreporter.write_line(str(text))
+
+
 @pytest.fixture(autouse=True)
 def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's keys and servers: what a test asks for, it names."""

@@ -8,9 +8,9 @@ from typing import Any, TextIO
 
 from agentloop.cli.display import is_terminal
 from agentloop.cli.escape import arguments_of, as_json, call_line, one_line, printable
+from agentloop.errors import InvalidArguments
 from agentloop.messages import ToolCall
 from agentloop.tools.function import Tool
-from agentloop.tools.parameters import InvalidArguments
 from agentloop.transcript import Decision
 
 _EFFECTS = {

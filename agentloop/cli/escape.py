@@ -39,8 +39,12 @@ def one_line(text: str, length: int = _CALL_LENGTH) -> str:
 
 def as_json(value: Any) -> str:
     """Write any value as one line of JSON that is safe to show and still means the same."""
-    plain = to_jsonable_python(value, bytes_mode="base64", fallback=_described)
-    text = json.dumps(_finite(plain), ensure_ascii=False, separators=(",", ":"))
+    try:
+        plain = to_jsonable_python(value, bytes_mode="base64", fallback=_described)
+    except UnicodeEncodeError:
+        # pydantic-core takes no half of a surrogate pair for a name; json spells it out.
+        plain = value
+    text = json.dumps(_finite(plain), ensure_ascii=False, separators=(",", ":"), default=_described)
     return _SUSPECT.sub(lambda found: _spelled_in_json(found[0]), text)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn, cast
 
 from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
-from agentloop.tools.parameters import InvalidArguments
+from agentloop.errors import InvalidArguments
 
 _MOST_BYTES = 8 * 2**20
 _DEEPEST = 64

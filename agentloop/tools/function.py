@@ -11,13 +11,12 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar,
 
 from typing_extensions import Unpack
 
-from agentloop.errors import ToolDefinitionError
+from agentloop.errors import InvalidArguments, ToolDefinitionError
 from agentloop.messages import ToolCall, ToolDescription, ToolResult
 from agentloop.tools.context import Context
 from agentloop.tools.deadline import NoResult, within
 from agentloop.tools.definition import Definition, Given
 from agentloop.tools.options import Options
-from agentloop.tools.parameters import InvalidArguments
 from agentloop.tools.results import gather, gather_async, to_failure, to_result
 from agentloop.tools.threads import run_in_thread
 

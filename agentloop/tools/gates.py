@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+from agentloop.errors import InvalidArguments
 from agentloop.tools.function import Tool
-from agentloop.tools.parameters import InvalidArguments
 
 
 class _Gates:

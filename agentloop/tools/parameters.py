@@ -11,16 +11,12 @@ from inspect import Parameter
 from types import MethodType, UnionType
 from typing import Any
 
-from agentloop.errors import AgentLoopError, ToolDefinitionError
+from agentloop.errors import ToolDefinitionError
 from agentloop.tools.annotations import resolve
 from agentloop.tools.context import Context
 
 _NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 _POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
-
-
-class InvalidArguments(AgentLoopError):
-    """A model's arguments are not what the tool takes; the message is for the model to read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from agentloop.cli.exits import ExitCode, exit_code
 from agentloop.errors import AgentLoopError, LimitReached
 
 CODES = {
-    ExitCode.FAILED: {"AgentLoopError", "BadTranscript", "ContentFiltered", "ModelRefused", "OutputInvalid"},
+    ExitCode.FAILED: {"AgentLoopError", "BadTranscript", "ContentFiltered", "InvalidArguments", "ModelRefused", "OutputInvalid"},
     ExitCode.USAGE: {"ToolDefinitionError", "ConfigurationError", "ProviderError", "PluginError"},
     ExitCode.LIMIT: {"LimitReached", "LengthLimit"},
     ExitCode.PROVIDER: {

@@ -11,10 +11,10 @@ import pytest
 from pydantic import BaseModel, Field, field_validator
 from typing_extensions import TypedDict
 
+from agentloop.errors import InvalidArguments
 from agentloop.messages import ToolCall
 from agentloop.tools.context import Context
 from agentloop.tools.function import tool
-from agentloop.tools.parameters import InvalidArguments
 
 
 class Colour(enum.Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -84,13 +85,12 @@ def expected(exchange: Exchange) -> dict[str, Any]:
 
 
 @pytest.mark.skipif(not CHAT, reason=f"no recorded exchanges at {FOLDER}; set AGENTLOOP_EXCHANGES")
-def test_every_chat_exchange_reads_as_its_key_says(capsys: pytest.CaptureFixture[str]):
+def test_every_chat_exchange_reads_as_its_key_says(record_property: Callable[[str, object], None]):
     wrong = {exchange.name: (read(exchange), expected(exchange)) for exchange in CHAT if read(exchange) != expected(exchange)}
 
-    with capsys.disabled():
-        print(f"\nchat: {len(CHAT) - len(wrong)} of {len(CHAT)} exchanges read as expected, in {len({row.file for row in CHAT})} files")
-        for name, (reason, _) in JUDGED.items():
-            print(f"  key judged wrong: {name}: {reason}")
+    files = {exchange.file for exchange in CHAT}
+    judged = "".join(f"\n  key judged wrong: {name}: {reason}" for name, (reason, _) in JUDGED.items())
+    record_property("table", f"chat: {len(CHAT) - len(wrong)} of {len(CHAT)} exchanges in {len(files)} files read as expected{judged}")
     assert wrong == {}
 
 
