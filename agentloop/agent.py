@@ -172,6 +172,8 @@ class Agent(Generic[Out]):
             transcript: What was said before a prompt.
             deltas: Whether replies are streamed, and told piece by piece.
         """
+        if isinstance(work, Transcript | Result) and transcript is not None:
+            raise ConfigurationError("a run that goes on has its transcript already; leave transcript= out")
         begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript)
 
         def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
@@ -206,6 +208,10 @@ class Agent(Generic[Out]):
             raise late from error
         except AgentLoopError as error:
             _conclude(error, run)
+            raise
+        except Exception:
+            # A model of the developer's own raised it; watchers still learn that the run is over.
+            run.emit(RunEnded("failed"))
             raise
         result: Result[Out] = _result(run, done=True)
         emit(RunEnded("paused" if result.paused else "done"))
@@ -244,6 +250,8 @@ def _begin(prompt: Prompt, before: Transcript | None) -> Transcript:
             transcript.add(user(prompt))
         case Message():
             transcript.add(prompt)
+        case _ if any(isinstance(item, Message) for item in prompt):
+            raise ConfigurationError("a prompt is made of text, pictures and files; give earlier messages as transcript=Transcript([...])")
         case _:
             transcript.add(user(*prompt))
     return transcript

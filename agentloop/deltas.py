@@ -175,10 +175,10 @@ class Assembly:
         parts: list[Part] = []
         if self._thinking or self._thinking_state:
             state, wire = self._thinking_state or (None, None)
-            parts.append(Thinking("".join(self._thinking), state, wire))
-        if refusal := "".join(self._refusal):
+            parts.append(Thinking(_joined(self._thinking), state, wire))
+        if refusal := _joined(self._refusal):
             parts.append(Refusal(refusal))
-        if text := "".join(self._text):
+        if text := _joined(self._text):
             parts.append(Text(text))
         return parts
 
@@ -198,7 +198,7 @@ class Assembly:
         for index, call in self._calls.items():
             provider_id = call.provider_id if call.provider_id not in seen else ""
             seen.add(provider_id)
-            arguments = "".join(call.arguments).strip()
+            arguments = _joined(call.arguments).strip()
             calls.append(
                 ToolCall(
                     id=f"call_{self._step}_{index}",
@@ -221,3 +221,13 @@ class _Call:
         self.provider_id = ""
         self.arguments: list[str] = []
         self.extra: str | None = None
+
+
+def _joined(pieces: list[str]) -> str:
+    text = "".join(pieces)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        # Halves of a character that came in two pieces become one; a half that stays alone has no UTF-8.
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

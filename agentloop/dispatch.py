@@ -14,7 +14,9 @@ from agentloop.messages import ToolCall, ToolResult
 from agentloop.run import Run
 from agentloop.tools.collection import describe_unknown
 from agentloop.tools.context import Context
+from agentloop.tools.function import Tool
 from agentloop.tools.gates import gate
+from agentloop.tools.results import to_failure
 
 
 async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
@@ -24,21 +26,28 @@ async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
         LimitReached: The run may not make so many calls; none is made.
     """
     most = run.budget.limits.calls_per_reply
-    run.budget.take_calls(min(len(calls), most))
-    for call in calls[most:]:
-        words = f"Not run: one reply may make {most} calls and this one made more. Make fewer at once."
-        run.transcript.add_result(ToolResult(call.id, words, is_error=True, name=call.name))
+    above = {call.id for call in run.transcript.asked[-1].calls[most:]}
+    run.budget.take_calls(sum(call.id not in above for call in calls))
+    for call in calls:
+        if call.id in above:
+            words = f"Not run: one reply may make {most} calls and this one made more. Make fewer at once."
+            _write(ToolResult(call.id, words, is_error=True, name=call.name), call, run)
     async with asyncio.TaskGroup() as group:
-        for call in calls[:most]:
-            group.create_task(_answer(call, run))
+        for call in calls:
+            if call.id not in above:
+                group.create_task(_answer(call, run))
 
 
 async def _answer(call: ToolCall, run: Run) -> None:
     run.emit(CallStarted(call))
     started = monotonic()
     result = await _result(call, run)
+    _write(result, call, run, seconds=monotonic() - started)
+
+
+def _write(result: ToolResult, call: ToolCall, run: Run, *, seconds: float = 0.0) -> None:
     run.transcript.add_result(result)
-    run.emit(CallEnded(call, result, monotonic() - started))
+    run.emit(CallEnded(call, result, seconds))
 
 
 async def _result(call: ToolCall, run: Run) -> ToolResult:
@@ -49,12 +58,28 @@ async def _result(call: ToolCall, run: Run) -> ToolResult:
     tool = run.tools.get(call.name)
     if tool is None:
         return ToolResult(call.id, describe_unknown(call.name, run.tools), is_error=True, name=call.name)
-    context = _context(call, run)
-    async with gate(tool, call.arguments):
-        return await tool.call(call, context)
+    try:
+        async with gate(tool, call.arguments):
+            return await _called(tool, call, run)
+    except Exception as error:  # noqa: BLE001  # the tool's lock is the developer's own function; the tool itself raises nothing
+        return to_failure(error, call_id=call.id, name=tool.name)
 
 
-def _context(call: ToolCall, run: Run) -> Context[Any]:
+async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
+    progress = _Progress(call, run.emit)
+    try:
+        return await tool.call(call, _context(call, run, progress))
+    except asyncio.CancelledError:
+        if tool.options.effect == "once":
+            # A run that is resumed must not do it again without knowing.
+            words = "The call was begun and then cancelled; whether it took effect is unknown."
+            run.transcript.add_result(ToolResult(call.id, words, is_error=True, name=call.name))
+        raise
+    finally:
+        progress.over = True
+
+
+def _context(call: ToolCall, run: Run, progress: Callable[[object], None]) -> Context[Any]:
     run_id = run.transcript.run_id
     parts = f"{run_id}\n{call.id}\n{call.name}\n{call.arguments}"
     return Context(
@@ -63,19 +88,26 @@ def _context(call: ToolCall, run: Run) -> Context[Any]:
         step=run.transcript.replies - 1,
         call=call,
         idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
-        progress=_progress(call, run.emit),
+        progress=progress,
     )
 
 
-def _progress(call: ToolCall, emit: Emit) -> Callable[[object], None]:
-    loop = asyncio.get_running_loop()
-    home = threading.get_ident()
+class _Progress:
+    """Tells what a running tool says, from whichever thread, until its call has ended."""
 
-    def progress(value: object) -> None:
-        event = CallProgress(call, value)
-        if threading.get_ident() == home:
-            emit(event)
+    def __init__(self, call: ToolCall, emit: Emit) -> None:
+        self._call = call
+        self._emit = emit
+        self._loop = asyncio.get_running_loop()
+        self._home = threading.get_ident()
+        self.over = False
+
+    def __call__(self, value: object) -> None:
+        if threading.get_ident() == self._home:
+            self._tell(value)
         else:
-            loop.call_soon_threadsafe(emit, event)
+            self._loop.call_soon_threadsafe(self._tell, value)
 
-    return progress
+    def _tell(self, value: object) -> None:
+        if not self.over:
+            self._emit(CallProgress(self._call, value))

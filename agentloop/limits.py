@@ -59,6 +59,9 @@ class Budget:
             LimitReached: There are not that many left; none is spent.
         """
         if self.limits.calls is not None and self.calls + count > self.limits.calls:
+            if count > self.limits.calls:
+                words = f"one reply wants {count} tool calls, and the run may make {self.limits.calls}; raise Limits(calls=...)"
+                raise LimitReached(words, limit="calls")
             raise _reached("calls", f"wants {count} more tool calls after {self.calls} of the {self.limits.calls}")
         self.calls += count
 

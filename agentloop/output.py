@@ -15,6 +15,7 @@ from agentloop.tools.dialects import drop_strict_nulls
 from agentloop.tools.typed_dicts import readable
 
 Out = TypeVar("Out")
+Value = TypeVar("Value")
 
 _WRAP = "value"
 _SHOWN_ERRORS = 10
@@ -57,13 +58,13 @@ class Output(Generic[Out]):
             Mismatch: It does not take the form.
         """
         text = drop_strict_nulls(self.schema.schema, _without_fence(text))
+        if not self._wraps:
+            return _valid(self._adapter, text)
         try:
-            if not self._wraps:
-                return self._adapter.validate_json(text)
-            wrapped = self._wrapped_adapter.validate_json(text)
-        except ValidationError as error:
-            faults = [f"{'.'.join(str(key) for key in fault['loc']) or 'the answer'}: {fault['msg']}" for fault in error.errors()]
-            raise Mismatch(_correction(faults[:_SHOWN_ERRORS])) from error
+            # A model that was told the form in words may leave the wrapping out.
+            return self._adapter.validate_json(text)
+        except ValidationError:
+            wrapped = _valid(self._wrapped_adapter, text)
         if _WRAP not in wrapped:
             raise Mismatch(_correction([f"{_WRAP}: missing"]))
         return wrapped[_WRAP]
@@ -83,6 +84,14 @@ class Output(Generic[Out]):
         return outer | ({"$defs": definitions} if definitions else {})
 
 
+def _valid(adapter: pydantic.TypeAdapter[Value], text: str) -> Value:
+    try:
+        return adapter.validate_json(text)
+    except ValidationError as error:
+        faults = [f"{'.'.join(str(key) for key in fault['loc']) or 'the answer'}: {fault['msg']}" for fault in error.errors()]
+        raise Mismatch(_correction(faults[:_SHOWN_ERRORS])) from error
+
+
 def _correction(faults: list[str]) -> str:
     listed = "".join(f"- {fault}\n" for fault in faults)
     return f"Your answer does not take the form asked for:\n{listed}Answer again with JSON of that form, and nothing else."
@@ -90,5 +99,8 @@ def _correction(faults: list[str]) -> str:
 
 def _without_fence(text: str) -> str:
     # Models without a native structured answer put it into a Markdown fence.
-    fenced = re.fullmatch(r"\s*```(?:json)?\s*\n(.*?)\n?```\s*", text, re.DOTALL)
-    return fenced.group(1) if fenced else text
+    said = text.strip()
+    if len(said) < len("``````") or not (said.startswith("```") and said.endswith("```")):
+        return text
+    head, newline, inside = said[3:-3].partition("\n")
+    return inside if newline and head.strip() in {"", "json"} else text

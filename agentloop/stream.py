@@ -35,8 +35,10 @@ class Stream(Generic[Outcome]):
         """What the run came to.
 
         Raises:
-            AgentLoopError: The stream was not read to its end.
+            AgentLoopError: The stream was not read to its end, or the run failed.
         """
+        if not self._outcome and self._task is not None and self._task.done():
+            return self._task.result()
         if not self._outcome:
             raise AgentLoopError("the run has no result yet; read the stream to its end first")
         return self._outcome[0]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pytest
 
 from agentloop import Agent, Context, LimitReached, Limits, Settings, Transcript, tool
-from agentloop.errors import ConfigurationError, ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError
+from agentloop.errors import ConfigurationError, ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError, ToolDefinitionError
 from agentloop.events import CallEnded, CallProgress, CallStarted
-from agentloop.messages import Usage
+from agentloop.messages import Usage, user
+from agentloop.output import Mismatch, Output
 from agentloop.testing import Scripted, always, calls, fails, refuses, says
 
 
@@ -271,7 +272,7 @@ async def test_a_run_ends_at_its_limit_of_tokens():
 async def test_a_run_ends_at_its_limit_of_seconds_and_cancels_what_runs():
     cancelled = asyncio.Event()
 
-    @tool
+    @tool(effect="read")
     async def hang() -> None:
         "Hang."
         try:
@@ -285,6 +286,114 @@ async def test_a_run_ends_at_its_limit_of_seconds_and_cancels_what_runs():
     assert reached.value.limit == "seconds"
     assert cancelled.is_set()
     assert reached.value.result.transcript.messages[-1].calls
+
+
+async def test_a_call_that_may_do_harm_and_was_cancelled_is_not_made_again_when_the_run_is_resumed():
+    paid: list[int] = []
+
+    @tool
+    async def pay() -> None:
+        "Pay."
+        paid.append(1)
+        await asyncio.Event().wait()
+
+    model = Scripted(calls("pay"), says("It is unclear."))
+    with pytest.raises(LimitReached) as reached:
+        await Agent(model, tools=[pay], limits=Limits(seconds=0.05)).run("Pay")
+
+    result = await Agent(model, tools=[pay]).resume(reached.value.result)
+
+    assert paid == [1]
+    assert model.heard[-1].results[0].text == "The call was begun and then cancelled; whether it took effect is unknown."
+    assert result.text == "It is unclear."
+
+
+async def test_a_lock_that_fails_answers_the_model_and_touches_no_other_call():
+    @tool(lock=lambda arguments: arguments["options"]["key"])
+    async def write(options: dict[str, str]) -> str:
+        "Write."
+        return "written"
+
+    model = Scripted(calls("write", options={}) & calls("add", a=1, b=2), says("Done."))
+
+    await Agent(model, tools=[write, add]).run("Write")
+
+    assert [result.content for result in model.heard[-1].results] == ["KeyError: 'key'", "3"]
+
+
+@pytest.mark.parametrize("option", ["lock", "needs_approval"])
+def test_a_coroutine_function_where_a_plain_one_is_called_is_refused(option: str):
+    async def decide(arguments) -> bool:
+        return False
+
+    with pytest.raises(ToolDefinitionError, match=f"{option} is a coroutine function"):
+        tool(add.function, **{option: decide})
+
+
+async def test_a_tool_says_nothing_after_its_call_has_ended():
+    go_on, told = threading.Event(), threading.Event()
+
+    @tool(effect="read", timeout=0.05)
+    def work(context: Context) -> None:
+        "Work."
+        go_on.wait(5)
+        context.progress("too late")
+        told.set()
+
+    kinds: list[str] = []
+    async for event in Agent(Scripted(calls("work"), says("Done.")), tools=[work]).stream("Go"):
+        kinds.append(event.kind)
+        if event.kind == "call_ended":
+            go_on.set()
+            await asyncio.to_thread(told.wait, 5)
+
+    assert "call_progress" not in kinds
+
+
+async def test_calls_above_the_limit_of_one_reply_count_though_some_of_it_waited():
+    made: list[int] = []
+
+    @tool(needs_approval=lambda arguments: arguments["number"] > 1)
+    def note(number: int) -> str:
+        "Note."
+        made.append(number)
+        return "noted"
+
+    many = calls("note", number=0) & calls("note", number=1) & calls("note", number=2) & calls("note", number=3)
+    agent = Agent(Scripted(many, says("Done.")), tools=[note], limits=Limits(calls_per_reply=3))
+
+    paused = await agent.run("Note")
+    for call in paused.waiting:
+        paused.transcript.approve(call.id)
+    await agent.resume(paused)
+
+    assert made == [0, 1, 2]
+
+
+async def test_a_limit_that_one_reply_exceeds_does_not_invite_to_resume():
+    with pytest.raises(LimitReached, match=r"one reply wants 2 tool calls, and the run may make 1; raise Limits\(calls=...\)$"):
+        await Agent(Scripted(calls("add", a=1, b=1) & calls("add", a=1, b=1)), tools=[add], limits=Limits(calls=1)).run("Add")
+
+
+async def test_an_error_of_the_developers_own_model_still_ends_the_events():
+    class Broken:
+        name = "broken"
+
+        async def ask(self, request, hear):
+            raise ValueError("mine")
+
+    events = aiter(Agent(Broken()).stream("Go"))
+
+    kinds = [(await anext(events)).kind for _ in range(3)]
+
+    assert kinds[-1] == "run_ended"
+    with pytest.raises(ValueError, match="mine"):
+        await anext(events)
+
+
+async def test_messages_where_a_prompt_belongs_are_refused_with_the_place_for_them():
+    with pytest.raises(ConfigurationError, match="give earlier messages as transcript"):
+        await Agent(Scripted()).run([user("Hi")])
 
 
 async def test_cancelling_a_run_cancels_its_tools():
@@ -491,13 +600,19 @@ async def test_an_answer_of_the_wrong_form_goes_back_to_the_model():
     assert model.heard[1].settings.tool_choice == "none"
 
 
+def test_an_answer_of_nothing_but_newlines_is_read_in_linear_time():
+    with pytest.raises(Mismatch):
+        Output(City).read("```json" + "\n" * 1_000_000 + "x")
+
+
 async def test_an_answer_that_never_takes_the_form_ends_the_run():
     with pytest.raises(OutputInvalid, match="3 times"):
         await Agent(Scripted(always(says("Rome"))), output=City).run("Which?")
 
 
 @pytest.mark.parametrize(
-    ("kind", "text", "value"), [(list[int], '{"value": [1, 2]}', [1, 2]), (int, '{"value": 7}', 7), (bool, '{"value": true}', True)]
+    ("kind", "text", "value"),
+    [(list[int], '{"value": [1, 2]}', [1, 2]), (int, '{"value": 7}', 7), (bool, '{"value": true}', True), (int, "7", 7)],
 )
 async def test_a_form_that_is_no_object_is_wrapped_in_one(kind, text, value):
     model = Scripted(says(text))

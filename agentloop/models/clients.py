@@ -51,9 +51,12 @@ async def shared_client() -> Client:
 
 async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
     # asyncio.run closes suspended async generators before it closes the loop; nothing else tells us that the loop ends.
+    loop = asyncio.get_running_loop()
     try:
         yield
     finally:
+        # What the entry holds holds the loop, so it would never go by itself.
+        _shared.pop(loop, None)
         await client.aclose()
 
 

@@ -22,7 +22,8 @@ from agentloop.errors import (
     ModelTimeout,
     StreamBroken,
 )
-from agentloop.messages import Reply, Request
+from agentloop.events import ShownDelta
+from agentloop.messages import Citation, Reply, Request, Thinking
 from agentloop.models import Hear
 from agentloop.models.clients import Client, library_of, shared_client
 from agentloop.models.reading import Reading
@@ -32,6 +33,7 @@ from agentloop.wire.error_bodies import error_from
 
 _ERROR_BODY_BYTES = 64 * 2**10
 _DRAIN_SECONDS = 0.2
+_SECRET_LENGTH = 8
 _REDIRECTS = range(300, 400)
 _OK = range(200, 300)
 
@@ -87,6 +89,9 @@ class HTTPModel:
         self._timeouts = timeouts or Timeouts()
         self._retries = retries or Retries()
         self._headers = dict(headers or {})
+        for header, value in self._headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise ConfigurationError(f"the value of the header {header!r} holds characters that no header can carry")
 
     @property
     def name(self) -> str:
@@ -105,16 +110,21 @@ class HTTPModel:
 
         async def tell(delta: Delta) -> None:
             nonlocal heard
-            heard = True
+            heard = heard or isinstance(delta, ShownDelta)
             await hear(delta)
 
         async def attempt() -> Reply:
-            return await self._attempt(client, outgoing, request, key=key, tell=tell)
+            try:
+                return await self._attempt(client, outgoing, request, key=key, tell=tell)
+            except ModelError as error:
+                _mask(error, key)
+                raise
 
         try:
             return await with_retries(attempt, self._retries, may_repeat=lambda: not heard, say=hear)
         except ModelError as error:
-            _name_and_mask(error, self._name, key)
+            attempts = f" (after {error.attempts} attempts)" if error.attempts > 1 else ""
+            error.args = (f"{self._name}: {error}{attempts}",)
             raise
 
     async def _attempt(
@@ -131,7 +141,7 @@ class HTTPModel:
             async with asyncio.timeout(self._timeouts.attempt):
                 response = await self._send(client, outgoing, key)
                 try:
-                    await self._receive(response, assembly, tell if request.stream else None)
+                    await self._receive(response, assembly, tell=tell if request.stream else None, key=key)
                 finally:
                     await response.aclose()
             reply = assembly.reply()
@@ -140,7 +150,7 @@ class HTTPModel:
             if failure is error:
                 raise
             raise failure from error
-        if not reply.parts and reply.finish_reason in {"stop", "tool_calls"}:
+        if reply.finish_reason == "stop" and all(isinstance(part, Thinking | Citation) for part in reply.parts):
             raise EmptyReply("the reply says nothing and calls nothing; ask again", partial=reply)
         return reply
 
@@ -158,15 +168,15 @@ class HTTPModel:
         request = client.build_request("POST", url, content=outgoing.body, headers=headers, timeout=timeout)
         return await client.send(request, stream=True, follow_redirects=False)
 
-    async def _receive(self, response: Any, assembly: Assembly, tell: Tell | None) -> None:
+    async def _receive(self, response: Any, assembly: Assembly, *, tell: Tell | None, key: pydantic.SecretStr | None) -> None:
         status: int = response.status_code
         if status not in _OK:
-            await self._refuse(response, status)
+            await self._refuse(response, status, key)
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise BadReply(f"the reply is compressed with {encoding!r}, which was not asked for; check the proxies on the way")
         reading = Reading(self._wire.decoder(), content_type=response.headers.get("content-type", "").lower())
-        chunks = aiter(response.aiter_raw())
+        chunks = aiter(response.aiter_bytes())
         loop = asyncio.get_running_loop()
         waiting_since = loop.time()
         # A whole reply is silent until it is there; only a stream can be idle.
@@ -184,20 +194,22 @@ class HTTPModel:
         except TimeoutError as error:
             raise ModelTimeout(f"the stream sent no event for {self._timeouts.idle:g} s") from error
 
-    async def _refuse(self, response: Any, status: int) -> None:
+    async def _refuse(self, response: Any, status: int, key: pydantic.SecretStr | None) -> None:
         if status in _REDIRECTS:
             host = str(response.headers.get("location", "")).partition("//")[2].partition("/")[0] or "another address"
             error = BadReply(f"the server redirects to {host}, which no conversation follows; set the base URL to where it leads")
             error.retryable = False
             raise error
         body = b""
-        async for chunk in response.aiter_raw():
-            body += chunk
-            if len(body) > _ERROR_BODY_BYTES:
-                break
-        text = body[:_ERROR_BODY_BYTES].decode("utf-8", "replace")
+        # The status is the answer; a body that breaks takes nothing from it.
+        with contextlib.suppress(Exception):
+            async for chunk in response.aiter_bytes() if response.headers.get("content-encoding") is None else response.aiter_raw():
+                body += chunk
+                if len(body) > _ERROR_BODY_BYTES:
+                    break
+        text = _masked(body[:_ERROR_BODY_BYTES].decode("utf-8", "replace"), key)
         try:
-            said = from_json(body)
+            said = from_json(text)
         except ValueError:
             said = None
         raise error_from(said, status=status, headers={name.lower(): value for name, value in response.headers.items()}, text=text)
@@ -234,14 +246,15 @@ class HTTPModel:
                 )
                 # Most often it is a kept connection that the server has closed: nothing is wrong, and a new one will do.
                 return StreamBroken(words) if begun else ModelConnectError(words, at_once=True)
+            case RuntimeError() if "closed" in str(error):
+                return ConfigurationError("the client is closed, or belongs to another event loop; give each loop its own, or none")
             case _:
                 return error
 
 
-def _name_and_mask(error: ModelError, name: str, key: pydantic.SecretStr | None) -> None:
-    """Say in the error who failed after how many attempts; a key that the server echoes is masked."""
-    attempts = f" (after {error.attempts} attempts)" if error.attempts > 1 else ""
-    error.args = (_masked(f"{name}: {error}{attempts}", key),)
+def _mask(error: ModelError, key: pydantic.SecretStr | None) -> None:
+    """Mask a key that the server echoes."""
+    error.args = (_masked(str(error), key),)
     if isinstance(error, ModelHTTPError):
         error.body = _masked(error.body, key)
 
@@ -266,4 +279,7 @@ async def _drain(chunks: AsyncIterator[bytes]) -> None:
 
 
 def _masked(text: str, key: pydantic.SecretStr | None) -> str:
-    return text.replace(key.get_secret_value(), "***") if key else text
+    # Servers on one's own machine take keys like "none", which are words and no secrets.
+    if key is None or len(key.get_secret_value()) < _SECRET_LENGTH:
+        return text
+    return text.replace(key.get_secret_value(), "***")

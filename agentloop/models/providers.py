@@ -139,11 +139,11 @@ def _key_finder(
 
     def find() -> pydantic.SecretStr | None:
         found = given.get_secret_value() if isinstance(given, pydantic.SecretStr) else given or os.environ.get(variable)
-        if found is None and provider.key_variable and not own_server:
+        if not found and provider.key_variable and not own_server:
             raise ProviderError(
                 f"{provider_name} needs a key; set {variable}, or try `agentloop demo`, which needs none",
             )
-        if found is not None and not (found.isascii() and found.isprintable() and " " not in found):
+        if found and not (found.isascii() and found.isprintable() and " " not in found):
             raise ProviderError(f"the key of {provider_name} holds characters that no header can carry; check {variable} for a line break")
         return pydantic.SecretStr(found) if found else None
 

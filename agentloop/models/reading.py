@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
@@ -14,6 +15,8 @@ from agentloop.wire import Decoder
 from agentloop.wire.error_bodies import error_from
 
 _DONE = b"[DONE]"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class Reading:
@@ -31,7 +34,8 @@ class Reading:
         self._content_type = content_type
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._events = EventStream() if content_type.startswith("text/event-stream") else None
+        self._events: EventStream | None = None
+        self._begun = False
         self._body: list[bytes] = []
         self.done = False
         """Whether the stream said that nothing follows."""
@@ -45,30 +49,37 @@ class Reading:
         self._bytes += len(chunk)
         if self._bytes > self._most_bytes:
             raise ReplyTooLarge(f"the reply is larger than {self._most_bytes:,} bytes; ask for less at once")
+        if not self._begun:
+            chunk = b"".join((*self._body, chunk)).removeprefix(_BYTE_ORDER_MARK).lstrip()
+            self._body = []
+            if len(chunk) >= len(b"event:"):
+                self._begin(chunk)
         if self._events is None:
             self._body.append(chunk)
-            if "json" in self._content_type or not self._starts_as_stream():
-                return
-            chunk, self._body = b"".join(self._body), []
-            self._events = EventStream()
+            return
         for data in self._events.feed(chunk):
             yield from self._event(data)
 
     def end(self) -> Iterator[Delta]:
         """Read what is left once the last byte has come."""
+        if not self._begun:
+            self._begin(b"".join(self._body))
         if self._events is None:
             yield from self._decoded(self._decoder.feed_whole(self._whole()))
         else:
-            for data in self._events.end():
+            for data in (*self._events.feed(b"".join(self._body)), *self._events.end()):
                 yield from self._event(data)
             if self._events.stray and not self.done:
                 # A gateway that began the stream with comments and failed then writes its error without "data:".
                 yield from self._decoded(self._decoder.feed(_object(self._events.stray, "a line of the stream")))
         yield from self._decoder.end()
 
-    def _starts_as_stream(self) -> bool:
-        start = b"".join(self._body).lstrip()
-        return start.startswith((b"data:", b"event:", b"id:", b":"))
+    def _begin(self, start: bytes) -> None:
+        """Tell by the first bytes whether a stream has begun; servers name the wrong content type in both directions."""
+        self._begun = True
+        is_whole = start.startswith((b"{", b"["))
+        if not is_whole and (start.startswith(_FIELDS) or self._content_type.startswith("text/event-stream")):
+            self._events = EventStream()
 
     def _event(self, data: bytes) -> Iterator[Delta]:
         if self.done or not data:
@@ -82,7 +93,7 @@ class Reading:
         try:
             yield from deltas
         # A decoder trusts the format; a server that breaks it (a list for an object, a number for a text) shows as one of these.
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise BadReply(f"the reply breaks its format ({type(error).__name__}: {error}); ask again") from error
 
     def _whole(self) -> dict[str, Any]:
@@ -99,13 +110,23 @@ def _object(data: bytes, what: str) -> dict[str, Any]:
     try:
         value = from_json(data)
     except ValueError as error:
-        raise BadReply(f"{what} is no JSON ({error}): {_start(data)}; ask again") from error
+        value = _with_halves(data)
+        if value is None:
+            raise BadReply(f"{what} is no JSON ({error}): {_start(data)}; ask again") from error
     if isinstance(value, list):
         # Google's compatible path sends its errors as a list of one.
         raise error_from(cast("object", value))
     if not isinstance(value, dict):
         raise BadReply(f"{what} is no JSON object: {_start(data)}; ask again")
     return cast("dict[str, Any]", value)
+
+
+def _with_halves(data: bytes) -> object:
+    # A server may cut an emoji into two escapes (\\ud83d, \\ude00) and send each in an event of its own, which pydantic-core refuses.
+    try:
+        return json.loads(data) if b"\\ud" in data.lower() else None
+    except ValueError:
+        return None
 
 
 def _start(data: bytes) -> str:

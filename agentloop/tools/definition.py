@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
@@ -136,6 +137,9 @@ def _check(name: str, options: Options) -> None:
         raise ToolDefinitionError(f"{owner}: timeout={options.timeout} leaves no time; give seconds, or None to wait for ever")
     if options.max_concurrency is not None and options.max_concurrency < 1:
         raise ToolDefinitionError(f"{owner}: max_concurrency={options.max_concurrency} lets no call run; give 1 or more, or None")
+    for given in ("lock", "needs_approval"):
+        if inspect.iscoroutinefunction(getattr(options, given)):
+            raise ToolDefinitionError(f"{owner}: {given} is a coroutine function, which nobody would await; give a plain one")
     if options.isolated:
         raise ToolDefinitionError(f"{owner}: isolated=True is not supported yet, and the tool would run unisolated; leave it out")
 

@@ -29,7 +29,7 @@ async def gate(tool: Tool[..., Any], arguments: str) -> AsyncGenerator[None]:
     if tool.options.lock is None and tool.options.max_concurrency is None:
         yield
         return
-    gates = _of_loop.setdefault(asyncio.get_running_loop(), _Gates())
+    gates = _gates()
     async with AsyncExitStack() as held:
         if (key := _lock_key(tool, arguments)) is not None:
             lock = gates.locks.get(key) or asyncio.Lock()
@@ -42,12 +42,25 @@ async def gate(tool: Tool[..., Any], arguments: str) -> AsyncGenerator[None]:
         yield
 
 
+def _gates() -> _Gates:
+    loop = asyncio.get_running_loop()
+    if loop not in _of_loop:
+        # A semaphore holds its loop, so the gates of loops that are over would never go by themselves.
+        for over in [each for each in _of_loop if each.is_closed()]:
+            del _of_loop[over]
+        _of_loop[loop] = _Gates()
+    return _of_loop[loop]
+
+
 def _lock_key(tool: Tool[..., Any], arguments: str) -> str | None:
     lock = tool.options.lock
     if lock is None or isinstance(lock, str):
         return lock
     try:
-        return lock(tool.arguments(arguments))
+        key = lock(tool.arguments(arguments))
     except InvalidArguments:
         # The call will not run: its result tells the model what is wrong.
         return None
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # the developer's function may give anything
+        raise TypeError(f"the lock of {tool.name!r} gave {type(key).__name__}, and a key is a text; let it give one")
+    return key

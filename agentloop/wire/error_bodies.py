@@ -164,6 +164,6 @@ def _until(date: str) -> float | None:
     """Count the seconds until an HTTP date (RFC 9110, 5.6.7); a date that is past says nothing."""
     try:
         seconds = parsedate_to_datetime(date).timestamp() - time.time()
-    except ValueError:
+    except (OverflowError, ValueError):
         return None
     return seconds if seconds > 0 else None

@@ -259,7 +259,10 @@ def _json(body: Json) -> bytes:
         return to_json(body)
     except PydanticSerializationError:
         # A lone surrogate (from os.listdir, say) has no UTF-8; servers refuse such a request whole.
-        return to_json(_without_surrogates(body))
+        try:
+            return to_json(_without_surrogates(body))
+        except PydanticSerializationError as error:
+            raise ConfigurationError(f"the request has no JSON form: {error}; check Settings(extra=...)") from error
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any, cast
 
 from pydantic_core import to_json
@@ -36,6 +36,8 @@ _FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "content_filter": "content_filter",
 }
+# OpenRouter, vLLM and DeepSeek end a reply that failed on their side with these.
+_FAILED = {"error", "abort", "cancelled", "insufficient_system_resource"}
 
 
 class ChatDecoder:
@@ -47,6 +49,7 @@ class ChatDecoder:
         self._legacy_call: int | None = None
         self._details: dict[tuple[str, int], dict[str, Any]] = {}
         self._thought_field = ""
+        self._logprobs: dict[str, list[object]] = {}
 
     def feed(self, event: Json) -> Iterator[Delta]:
         """Read a chunk."""
@@ -65,14 +68,14 @@ class ChatDecoder:
         # A whole body is complete even where its reason is null or ''; a stream is not.
         yield from self._closing({**choice, "finish_reason": choice.get("finish_reason") or "stop"})
 
-    def end(self) -> Iterable[Delta]:
-        """Give what the provider wants to hear again of its thinking."""
+    def end(self) -> Iterator[Delta]:
+        """Give the odds of all tokens, and what the provider wants to hear again of its thinking."""
+        if self._logprobs:
+            yield ReplyDelta(extra={"logprobs": self._logprobs})
         if self._details:
-            state = {"reasoning_details": list(self._details.values())}
-            return [ThinkingStateDelta(to_json(state).decode(), WIRE)]
-        if self._thought_field:
-            return [ThinkingStateDelta(to_json({"field": self._thought_field}).decode(), WIRE)]
-        return []
+            yield ThinkingStateDelta(to_json({"reasoning_details": list(self._details.values())}).decode(), WIRE)
+        elif self._thought_field:
+            yield ThinkingStateDelta(to_json({"field": self._thought_field}).decode(), WIRE)
 
     def _about(self, event: Json) -> Iterator[Delta]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
@@ -90,9 +93,12 @@ class ChatDecoder:
         return _object(choices[0]) if choices else None
 
     def _closing(self, choice: Json) -> Iterator[Delta]:
-        if choice.get("logprobs"):
-            yield ReplyDelta(extra={"logprobs": choice["logprobs"]})
-        if reason := choice.get("finish_reason"):
+        for name, tokens in _object(choice.get("logprobs")).items():
+            self._logprobs.setdefault(name, []).extend(_list(tokens))
+        reason = choice.get("finish_reason")
+        if is_error(choice) or reason in _FAILED:
+            raise error_from({"error": choice.get("error") or {"message": f"the reply ended with {reason!r}"}})
+        if reason:
             yield FinishDelta(_FINISH.get(reason, "stop"))
 
     def _said(self, said: Json, *, whole: bool) -> Iterator[Delta]:

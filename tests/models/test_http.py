@@ -31,6 +31,7 @@ from agentloop.errors import (
 )
 from agentloop.events import Event, Retrying
 from agentloop.messages import Request, user
+from agentloop.models import clients
 from agentloop.models.http import HTTPModel
 from agentloop.testing import (
     Gateway,
@@ -294,6 +295,79 @@ async def test_a_key_that_a_server_echoes_is_masked():
 
     assert KEY not in f"{refused.value!r} {refused.value} {refused.value.body}"
     assert "***" in str(refused.value)
+
+
+async def test_a_key_that_a_server_echoes_is_masked_where_a_retry_is_told():
+    with Gateway(status(500, message=f"Bad key {KEY}"), says("Hi")) as gateway:
+        _, heard = await ask(asking(gateway))
+
+    assert KEY not in f"{heard[0]!r} {heard[0].error.body}"
+    assert "***" in str(heard[0].error)
+
+
+async def test_a_stream_that_breaks_before_anything_was_shown_is_asked_for_again():
+    role = 'data: {"id":"x","model":"m","choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+    with Gateway(raw(role), says("Hello.")) as gateway:
+        reply, _ = await ask(asking(gateway), stream=True)
+
+    assert reply.text == "Hello."
+
+
+@pytest.mark.parametrize("reason", ["error", "abort"])
+async def test_a_reply_that_ended_with_a_failure_is_none(reason: str):
+    body = f'{{"choices":[{{"message":{{"content":"Half a"}},"finish_reason":"{reason}"}}]}}'
+    with Gateway(raw(body, content_type="application/json"), says("Whole.")) as gateway:
+        reply, _ = await ask(asking(gateway))
+
+    assert reply.text == "Whole."
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/json", 'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'),
+        ("text/event-stream", '{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}'),
+        ("text/event-stream", '\ufeffdata: {"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}\n\n'),
+    ],
+)
+async def test_the_first_bytes_tell_a_stream_from_a_whole_reply(content_type: str, body: str):
+    with Gateway(raw(body, content_type=content_type)) as gateway:
+        reply, _ = await ask(asking(gateway), stream=True)
+
+    assert reply.text == "Hi"
+
+
+async def test_a_client_over_a_mock_transport_serves():
+    said = {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(lambda _: httpx.Response(200, json=said))) as client:
+        reply, _ = await ask(model("openai:m", base_url="http://host/v1", client=client))
+
+    assert reply.text == "Hi"
+
+
+async def test_a_closed_client_is_a_mistake_of_configuration():
+    client = httpx.AsyncClient()
+    await client.aclose()
+
+    with pytest.raises(ConfigurationError, match="the client is closed"):
+        await ask(model("openai:m", base_url="http://127.0.0.1:9/v1", client=client))
+
+
+def test_a_client_goes_with_its_event_loop():
+    with Gateway(says("One."), says("Two.")) as gateway:
+        for _ in range(2):
+            asyncio.run(ask(asking(gateway)))
+
+    assert len(clients._shared) == 0  # noqa: SLF001  # nothing else tells what is kept
+
+
+@pytest.mark.parametrize("value", ["canary\nx", "caf\u00e9"])
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(value: str):
+    with pytest.raises(ConfigurationError, match="'x-secret'") as refused:
+        model("openai:m", headers={"x-secret": value})
+
+    assert value not in str(refused.value)
 
 
 async def test_a_key_shows_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixture):

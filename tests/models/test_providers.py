@@ -87,6 +87,13 @@ async def test_a_key_with_a_line_break_is_refused_without_being_shown(monkeypatc
     assert "canary" not in str(refused.value)
 
 
+async def test_an_empty_key_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "")
+
+    with pytest.raises(ProviderError, match="needs a key"):
+        await Agent("openai:gpt-4o").run("Hi")
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

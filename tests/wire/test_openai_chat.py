@@ -497,6 +497,30 @@ def test_googles_signature_on_a_call_goes_back_to_its_place():
     assert said["messages"][1]["tool_calls"][0]["extra_content"] == extra
 
 
+def test_the_odds_of_streamed_tokens_are_collected():
+    def odds(token: str) -> dict[str, Any]:
+        return {"choices": [{"index": 0, "delta": {"content": token}, "logprobs": {"content": [{"token": token}]}}]}
+
+    reply = decoded(odds("a"), odds("b"), chunk("stop"))
+
+    assert reply.extra["logprobs"] == {"content": [{"token": "a"}, {"token": "b"}]}
+
+
+def test_a_character_that_is_cut_over_two_events_becomes_whole():
+    stream = (
+        b'data: {"choices":[{"delta":{"content":"\\ud83d"}}]}\n\n'
+        b'data: {"choices":[{"delta":{"content":"\\ude00!"},"finish_reason":"stop"}]}\n\n'
+    )
+
+    assert read_all([stream], "text/event-stream").text == "\U0001f600!"
+
+
+def test_half_a_character_that_stays_alone_is_replaced():
+    stream = b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n'
+
+    assert read_all([stream], "text/event-stream").text == "a\ufffd"
+
+
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 CALLS = st.lists(
     st.tuples(st.text("abc123", min_size=1, max_size=6), st.sampled_from(["f", "g"]), st.dictionaries(TEXTS, TEXTS, max_size=2)),
