@@ -181,18 +181,11 @@ class HTTPModel:
         waiting_since = loop.time()
         # A whole reply is silent until it is there; only a stream can be idle.
         patience = self._timeouts.idle if tell else self._timeouts.attempt
-        while not reading.done and (chunk := await self._next_chunk(chunks, waiting_since + patience)) is not None:
+        while not reading.done and (chunk := await _next_chunk(chunks, waiting_since, patience)) is not None:
             if await _take(reading.feed(chunk), assembly, tell):
                 waiting_since = loop.time()
         await _take(reading.end(), assembly, tell)
         await _drain(chunks)
-
-    async def _next_chunk(self, chunks: AsyncIterator[bytes], deadline: float) -> bytes | None:
-        try:
-            async with asyncio.timeout_at(deadline):
-                return await anext(chunks, None)
-        except TimeoutError as error:
-            raise ModelTimeout(f"the stream sent no event for {self._timeouts.idle:g} s") from error
 
     async def _refuse(self, response: Any, status: int, key: pydantic.SecretStr | None) -> None:
         if status in _REDIRECTS:
@@ -257,6 +250,14 @@ def _mask(error: ModelError, key: pydantic.SecretStr | None) -> None:
     error.args = (_masked(str(error), key),)
     if isinstance(error, ModelHTTPError):
         error.body = _masked(error.body, key)
+
+
+async def _next_chunk(chunks: AsyncIterator[bytes], since: float, patience: float) -> bytes | None:
+    try:
+        async with asyncio.timeout_at(since + patience):
+            return await anext(chunks, None)
+    except TimeoutError as error:
+        raise ModelTimeout(f"the server sent no event for {patience:g} s") from error
 
 
 async def _take(deltas: Iterable[Delta], assembly: Assembly, tell: Tell | None) -> bool:

@@ -214,12 +214,12 @@ async def test_a_page_instead_of_json_is_shown_by_its_first_words():
 
 
 async def test_a_silent_stream_is_given_up():
-    with Gateway(cut(after=2, end="silent")) as gateway, pytest.raises(ModelTimeout, match=r"no event for 0\.1 s"):
+    with Gateway(cut(after=2, end="silent")) as gateway, pytest.raises(ModelTimeout, match=r"sent no event for 0\.1 s"):
         await ask(asking(gateway, timeouts=Timeouts(idle=0.1)), stream=True)
 
 
 async def test_comments_do_not_keep_a_stream_alive():
-    with Gateway(keep_alive(times=None, pause=0.02)) as gateway, pytest.raises(ModelTimeout, match=r"no event for 0\.1 s"):
+    with Gateway(keep_alive(times=None, pause=0.02)) as gateway, pytest.raises(ModelTimeout, match=r"sent no event for 0\.1 s"):
         await ask(asking(gateway, timeouts=Timeouts(idle=0.1), retries=Retries(attempts=1)), stream=True)
 
 
