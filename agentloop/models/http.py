@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pydantic
 from pydantic_core import from_json
@@ -38,6 +39,7 @@ _REDIRECTS = range(300, 400)
 _OK = range(200, 300)
 
 Tell = Callable[[Delta], Awaitable[None]]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,13 +139,15 @@ class HTTPModel:
         tell: Tell,
     ) -> Reply:
         assembly = Assembly(request.step)
+        patience = _Patience(self._timeouts)
         try:
-            async with asyncio.timeout(self._timeouts.attempt):
-                response = await self._send(client, outgoing, key)
-                try:
-                    await self._receive(response, assembly, tell=tell if request.stream else None, key=key)
-                finally:
-                    await response.aclose()
+            response = await patience.wait(self._send(client, outgoing, key))
+            try:
+                if response.status_code not in _OK:
+                    raise await patience.wait(_refusal(response, key))
+                await self._receive(response, assembly, patience, tell=tell if request.stream else None)
+            finally:
+                await response.aclose()
             reply = assembly.reply()
         except Exception as error:
             failure = self._failure(error, library_of(client), assembly)
@@ -168,52 +172,29 @@ class HTTPModel:
         request = client.build_request("POST", url, content=outgoing.body, headers=headers, timeout=timeout)
         return await client.send(request, stream=True, follow_redirects=False)
 
-    async def _receive(self, response: Any, assembly: Assembly, *, tell: Tell | None, key: pydantic.SecretStr | None) -> None:
-        status: int = response.status_code
-        if status not in _OK:
-            await self._refuse(response, status, key)
+    async def _receive(self, response: Any, assembly: Assembly, patience: _Patience, *, tell: Tell | None) -> None:
         encoding = response.headers.get("content-encoding", "identity")
         if encoding != "identity":
             raise BadReply(f"the reply is compressed with {encoding!r}, which was not asked for; check the proxies on the way")
         reading = Reading(self._wire.decoder(), content_type=response.headers.get("content-type", "").lower())
         chunks = aiter(response.aiter_bytes())
-        loop = asyncio.get_running_loop()
-        waiting_since = loop.time()
         # A whole reply is silent until it is there; only a stream can be idle.
-        patience = self._timeouts.idle if tell else self._timeouts.attempt
-        while not reading.done and (chunk := await _next_chunk(chunks, waiting_since, patience)) is not None:
-            if await _take(reading.feed(chunk), assembly, tell):
-                waiting_since = loop.time()
+        news = tell is not None
+        while not reading.done:
+            if news:
+                patience.renew()
+            chunk = await patience.wait(anext(chunks, None))
+            if chunk is None:
+                break
+            news = await _take(reading.feed(chunk), assembly, tell) and tell is not None
         await _take(reading.end(), assembly, tell)
         await _drain(chunks)
-
-    async def _refuse(self, response: Any, status: int, key: pydantic.SecretStr | None) -> None:
-        if status in _REDIRECTS:
-            host = str(response.headers.get("location", "")).partition("//")[2].partition("/")[0] or "another address"
-            error = BadReply(f"the server redirects to {host}, which no conversation follows; set the base URL to where it leads")
-            error.retryable = False
-            raise error
-        body = b""
-        # The status is the answer; a body that breaks takes nothing from it.
-        with contextlib.suppress(Exception):
-            async for chunk in response.aiter_bytes() if response.headers.get("content-encoding") is None else response.aiter_raw():
-                body += chunk
-                if len(body) > _ERROR_BODY_BYTES:
-                    break
-        text = _masked(body[:_ERROR_BODY_BYTES].decode("utf-8", "replace"), key)
-        try:
-            said = from_json(text)
-        except ValueError:
-            said = None
-        raise error_from(said, status=status, headers={name.lower(): value for name, value in response.headers.items()}, text=text)
 
     def _failure(self, error: Exception, library: Any, assembly: Assembly) -> Exception:
         """Say in our own errors what went wrong; what is no failure of the model's stays as it is."""
         match error:
             case ModelError():
                 failure: Exception = error
-            case TimeoutError():
-                failure = ModelTimeout(f"no whole answer in {self._timeouts.attempt:g} s")
             case _:
                 failure = self._translated(error, library, begun=bool(assembly.partial().parts))
         if isinstance(failure, ModelError):
@@ -252,12 +233,60 @@ def _mask(error: ModelError, key: pydantic.SecretStr | None) -> None:
         error.body = _masked(error.body, key)
 
 
-async def _next_chunk(chunks: AsyncIterator[bytes], since: float, patience: float) -> bytes | None:
+class _Patience:
+    """Counts the time for which the server is waited for; what whoever hears the deltas takes does not count."""
+
+    def __init__(self, timeouts: Timeouts) -> None:
+        self._timeouts = timeouts
+        self._whole = timeouts.attempt
+        self._idle = math.inf
+        self._loop = asyncio.get_running_loop()
+
+    def renew(self) -> None:
+        """Begin to count anew how long no event comes."""
+        self._idle = self._timeouts.idle
+
+    async def wait(self, answer: Awaitable[Answer]) -> Answer:
+        """Wait for the server.
+
+        Raises:
+            ModelTimeout: It took longer than an attempt may, or sent no event for too long.
+        """
+        since = self._loop.time()
+        try:
+            async with asyncio.timeout(min(self._whole, self._idle)):
+                return await answer
+        except TimeoutError as error:
+            if self._idle < self._whole:
+                raise ModelTimeout(f"the server sent no event for {self._timeouts.idle:g} s") from error
+            raise ModelTimeout(f"no whole answer in {self._timeouts.attempt:g} s") from error
+        finally:
+            waited = self._loop.time() - since
+            self._whole -= waited
+            self._idle -= waited
+
+
+async def _refusal(response: Any, key: pydantic.SecretStr | None) -> ModelError:
+    """Read what a server says that does not answer."""
+    if response.status_code in _REDIRECTS:
+        host = str(response.headers.get("location", "")).partition("//")[2].partition("/")[0] or "another address"
+        redirect = BadReply(f"the server redirects to {host}, which no conversation follows; set the base URL to where it leads")
+        redirect.retryable = False
+        return redirect
+    body = b""
+    # The status is the answer; a body that breaks takes nothing from it.
+    with contextlib.suppress(Exception):
+        async for chunk in response.aiter_bytes() if response.headers.get("content-encoding") is None else response.aiter_raw():
+            body += chunk
+            if len(body) > _ERROR_BODY_BYTES:
+                break
+    text = _masked(body[:_ERROR_BODY_BYTES].decode("utf-8", "replace"), key)
     try:
-        async with asyncio.timeout_at(since + patience):
-            return await anext(chunks, None)
-    except TimeoutError as error:
-        raise ModelTimeout(f"the server sent no event for {patience:g} s") from error
+        said = from_json(text)
+    except ValueError:
+        said = None
+    headers = {name.lower(): value for name, value in response.headers.items()}
+    return error_from(said, status=response.status_code, headers=headers, text=text)
 
 
 async def _take(deltas: Iterable[Delta], assembly: Assembly, tell: Tell | None) -> bool:

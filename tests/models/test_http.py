@@ -229,6 +229,17 @@ async def test_a_server_that_never_answers_is_given_up():
         await ask(asking(gateway, **options))
 
 
+async def test_the_time_that_a_reader_takes_is_not_the_servers():
+    async def hear(_: Any) -> None:
+        # Longer than the attempt may take.
+        await asyncio.sleep(0.06)
+
+    with Gateway(says("Hello ", "there.")) as gateway:
+        reply = await asking(gateway, timeouts=Timeouts(attempt=0.2, idle=0.2)).ask(Request([user("Hi")], stream=True), hear)
+
+    assert reply.text == "Hello there."
+
+
 async def test_a_slow_stream_is_read_whole():
     with Gateway(slow(says("Hello ", "there."), between=0.01)) as gateway:
         reply, _ = await ask(asking(gateway), stream=True)
