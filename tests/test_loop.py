@@ -281,7 +281,7 @@ async def test_a_run_ends_at_its_limit_of_seconds_and_cancels_what_runs():
             cancelled.set()
 
     with pytest.raises(LimitReached) as reached:
-        await Agent(Scripted(calls("hang")), tools=[hang], limits=Limits(seconds=0.05)).run("Hang")
+        await Agent(Scripted(calls("hang")), tools=[hang], limits=Limits(seconds=0.5)).run("Hang")
 
     assert reached.value.limit == "seconds"
     assert cancelled.is_set()
@@ -299,7 +299,7 @@ async def test_a_call_that_may_do_harm_and_was_cancelled_is_not_made_again_when_
 
     model = Scripted(calls("pay"), says("It is unclear."))
     with pytest.raises(LimitReached) as reached:
-        await Agent(model, tools=[pay], limits=Limits(seconds=0.05)).run("Pay")
+        await Agent(model, tools=[pay], limits=Limits(seconds=0.5)).run("Pay")
 
     result = await Agent(model, tools=[pay]).resume(reached.value.result)
 
@@ -367,7 +367,7 @@ async def test_calls_above_the_limit_of_one_reply_count_though_some_of_it_waited
         paused.transcript.approve(call.id)
     await agent.resume(paused)
 
-    assert made == [0, 1, 2]
+    assert sorted(made) == [0, 1, 2]
 
 
 async def test_a_limit_that_one_reply_exceeds_does_not_invite_to_resume():

@@ -23,12 +23,13 @@ class Way:
     @asynccontextmanager
     async def to(self, gateway: Gateway, *, patience: float = 5.0) -> AsyncIterator[Any]:
         """Open a client for the gateway that waits `patience` seconds for a byte."""
+        timeout = (5.0, patience, 5.0, 5.0)
         if not self.over_port:
             transport = gateway.transport(self.library)
-            async with self.library.AsyncClient(transport=transport, base_url="http://gateway/v1", timeout=patience) as client:
+            async with self.library.AsyncClient(transport=transport, base_url="http://gateway/v1", timeout=timeout) as client:
                 yield client
             return
-        async with gateway, self.library.AsyncClient(base_url=gateway.base_url, timeout=patience, trust_env=False, verify=TRUST) as client:
+        async with gateway, self.library.AsyncClient(base_url=gateway.base_url, timeout=timeout, trust_env=False, verify=TRUST) as client:
             yield client
 
 
