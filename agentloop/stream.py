@@ -28,7 +28,6 @@ class Stream(Generic[Outcome]):
         self._news = asyncio.Event()
         self._space = asyncio.Event()
         self._task: asyncio.Task[Outcome] | None = None
-        self._outcome: list[Outcome] = []
 
     @property
     def result(self) -> Outcome:
@@ -37,11 +36,9 @@ class Stream(Generic[Outcome]):
         Raises:
             AgentLoopError: The stream was not read to its end, or the run failed.
         """
-        if not self._outcome and self._task is not None and self._task.done():
-            return self._task.result()
-        if not self._outcome:
+        if self._task is None or not self._task.done() or self._task.cancelled():
             raise AgentLoopError("the run has no result yet; read the stream to its end first")
-        return self._outcome[0]
+        return self._task.result()
 
     async def __aenter__(self) -> Self:
         return self
@@ -67,7 +64,8 @@ class Stream(Generic[Outcome]):
                 else:
                     self._news.clear()
                     await self._news.wait()
-            self._outcome.append(task.result())
+            # Raises the error of a run that failed.
+            task.result()
         finally:
             await self.aclose()
 

@@ -151,3 +151,18 @@ async def test_a_stream_is_read_once():
     with pytest.raises(AgentLoopError, match="read once"):
         async for _ in stream:
             pass
+
+
+async def test_a_run_that_was_left_early_has_no_result():
+    @tool
+    async def hang() -> None:
+        "Hang."
+        await asyncio.Event().wait()
+
+    async with Agent(Scripted(calls("hang")), tools=[hang]).stream("Hang") as stream:
+        async for event in stream:
+            if event.kind == "call_started":
+                break
+
+    with pytest.raises(AgentLoopError, match="read the stream to its end"):
+        _ = stream.result

@@ -179,14 +179,14 @@ class HTTPModel:
         reading = Reading(self._wire.decoder(), content_type=response.headers.get("content-type", "").lower())
         chunks = aiter(response.aiter_bytes())
         # A whole reply is silent until it is there; only a stream can be idle.
-        news = tell is not None
+        news = True
         while not reading.done:
-            if news:
+            if news and tell:
                 patience.renew()
             chunk = await patience.wait(anext(chunks, None))
             if chunk is None:
                 break
-            news = await _take(reading.feed(chunk), assembly, tell) and tell is not None
+            news = await _take(reading.feed(chunk), assembly, tell)
         await _take(reading.end(), assembly, tell)
         await _drain(chunks)
 

@@ -10,6 +10,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, cast
 
 from agentloop.errors import AuthError, BadRequest, ContextTooLong, ModelHTTPError, QuotaExceeded, RateLimited, ServerError
+from agentloop.wire.lenient import as_list, as_object
 
 _BODY_CHARACTERS = 2_000
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-ds-trace-id")
@@ -79,16 +80,16 @@ def is_error(body: Mapping[str, Any]) -> bool:
 def _words(body: object) -> _Words | None:
     # Google's OpenAI-compatible path sends a list of one.
     listed = cast("list[object]", body) if isinstance(body, list) else [body]
-    outer: Mapping[str, Any] = _object(listed[0]) if listed else {}
+    outer: Mapping[str, Any] = as_object(listed[0]) if listed else {}
     if not outer:
         return None
     inner = outer.get("error") or outer.get("detail") or outer
     match inner:
         case list():
             # FastAPI lists what is wrong with the request.
-            return _Words("; ".join(str(_object(item).get("msg", item)) for item in cast("list[object]", inner)), "")
+            return _Words("; ".join(str(as_object(item).get("msg", item)) for item in cast("list[object]", inner)), "")
         case dict():
-            return _words_of(_object(cast("object", inner)))
+            return _words_of(as_object(cast("object", inner)))
         case _:
             # xAI puts the words straight into "error", and the code beside it.
             return _Words(str(inner), str(outer.get("code") or outer.get("type") or ""))
@@ -97,15 +98,10 @@ def _words(body: object) -> _Words | None:
 def _words_of(error: Mapping[str, Any]) -> _Words:
     message = error.get("message") or error.get("description") or error.get("msg") or error
     codes = [str(error[name]) for name in ("code", "status", "type") if error.get(name) not in (None, "")]
-    listed = error.get("details")
-    details = [_object(detail) for detail in cast("list[object]", listed)] if isinstance(listed, list) else []
+    details = [as_object(detail) for detail in as_list(error.get("details"))]
     codes += [str(detail["reason"]) for detail in details if "reason" in detail]
     delay = next((str(detail["retryDelay"]) for detail in details if "retryDelay" in detail), "")
     return _Words(str(message), " ".join(codes), delay)
-
-
-def _object(value: object) -> Mapping[str, Any]:
-    return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _kind(words: _Words, status: int | None) -> tuple[type[ModelHTTPError], int | None]:

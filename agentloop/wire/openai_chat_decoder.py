@@ -23,6 +23,7 @@ from agentloop.deltas import (
 from agentloop.errors import BadReply
 from agentloop.messages import Citation, FinishReason, Image, Usage
 from agentloop.wire.error_bodies import error_from, is_error
+from agentloop.wire.lenient import as_count, as_list, as_object, as_text
 
 WIRE = "openai_chat"
 
@@ -56,7 +57,7 @@ class ChatDecoder:
         choice = yield from self._first_choice(event)
         if choice is not None:
             # Perplexity's chunks carry the piece (delta) and all so far (message); only the piece is new.
-            yield from self._said(_object(choice.get("delta")), whole=False)
+            yield from self._said(as_object(choice.get("delta")), whole=False)
             yield from self._closing(choice)
 
     def feed_whole(self, body: Json) -> Iterator[Delta]:
@@ -64,7 +65,7 @@ class ChatDecoder:
         choice = yield from self._first_choice(body)
         if choice is None:
             raise BadReply("the reply holds no choices; ask again")
-        yield from self._said(_object(choice.get("message")), whole=True)
+        yield from self._said(as_object(choice.get("message")), whole=True)
         # A whole body is complete even where its reason is null or ''; a stream is not.
         yield from self._closing({**choice, "finish_reason": choice.get("finish_reason") or "stop"})
 
@@ -80,21 +81,21 @@ class ChatDecoder:
     def _about(self, event: Json) -> Iterator[Delta]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
         if extra or event.get("id") or event.get("model"):
-            yield ReplyDelta(_string(event.get("model")), _string(event.get("id")), extra)
-        usage = _object(event.get("usage")) or _object(event.get("x_groq")).get("usage")
+            yield ReplyDelta(as_text(event.get("model")), as_text(event.get("id")), extra)
+        usage = as_object(event.get("usage")) or as_object(event.get("x_groq")).get("usage")
         if usage:
-            yield UsageDelta(read_usage(_object(usage)))
+            yield UsageDelta(read_usage(as_object(usage)))
 
     def _first_choice(self, event: Json) -> Generator[Delta, None, Json | None]:
         yield from self._about(event)
         if is_error(event):
             raise error_from(event)
-        choices = _list(event.get("choices"))
-        return _object(choices[0]) if choices else None
+        choices = as_list(event.get("choices"))
+        return as_object(choices[0]) if choices else None
 
     def _closing(self, choice: Json) -> Iterator[Delta]:
-        for name, tokens in _object(choice.get("logprobs")).items():
-            self._logprobs.setdefault(name, []).extend(_list(tokens))
+        for name, tokens in as_object(choice.get("logprobs")).items():
+            self._logprobs.setdefault(name, []).extend(as_list(tokens))
         reason = choice.get("finish_reason")
         if is_error(choice) or reason in _FAILED:
             raise error_from({"error": choice.get("error") or {"message": f"the reply ended with {reason!r}"}})
@@ -104,23 +105,23 @@ class ChatDecoder:
     def _said(self, said: Json, *, whole: bool) -> Iterator[Delta]:
         yield from self._thinking(said)
         if refusal := said.get("refusal"):
-            yield RefusalDelta(_string(refusal))
+            yield RefusalDelta(as_text(refusal))
         yield from self._content(said.get("content"))
-        for call in _list(said.get("tool_calls")):
-            yield self._call(_object(call), whole=whole)
-        legacy = _object(said.get("function_call"))
+        for call in as_list(said.get("tool_calls")):
+            yield self._call(as_object(call), whole=whole)
+        legacy = as_object(said.get("function_call"))
         if legacy.get("name") or legacy.get("arguments"):
             yield self._function_call(legacy)
-        for annotation in _list(said.get("annotations")):
-            yield from _citation(_object(annotation))
-        for image in _list(said.get("images")):
-            yield from _image(_object(image))
+        for annotation in as_list(said.get("annotations")):
+            yield from _citation(as_object(annotation))
+        for image in as_list(said.get("images")):
+            yield from _image(as_object(image))
         if audio := said.get("audio"):
             yield ReplyDelta(extra={"audio": audio})
 
     def _thinking(self, said: Json) -> Iterator[Delta]:
-        for detail in _list(said.get("reasoning_details")):
-            self._merge_detail(_object(detail))
+        for detail in as_list(said.get("reasoning_details")):
+            self._merge_detail(as_object(detail))
         # Some send the same thought under both names; the first field seen is the one that is read.
         for field in (self._thought_field,) if self._thought_field else ("reasoning_content", "reasoning"):
             thought = said.get(field)
@@ -153,13 +154,13 @@ class ChatDecoder:
                 yield TextDelta(json.dumps(content, ensure_ascii=False))
 
     def _call(self, call: Json, *, whole: bool) -> ToolCallDelta:
-        call_id = _string(call.get("id"))
+        call_id = as_text(call.get("id"))
         slot = self._new_slot(call_id) if whole else self._slot(call.get("index"), call_id)
-        function = _object(call.get("function"))
+        function = as_object(call.get("function"))
         extra = {"extra_content": call["extra_content"]} if call.get("extra_content") else None
         return ToolCallDelta(
             index=slot,
-            name=_string(function.get("name")),
+            name=as_text(function.get("name")),
             arguments=_arguments(function.get("arguments")),
             provider_id=call_id,
             extra=to_json(extra).decode() if extra else None,
@@ -189,32 +190,24 @@ class ChatDecoder:
     def _function_call(self, call: Json) -> ToolCallDelta:
         if self._legacy_call is None:
             self._legacy_call = self._new_slot("")
-        return ToolCallDelta(self._legacy_call, name=_string(call.get("name")), arguments=_arguments(call.get("arguments")))
+        return ToolCallDelta(self._legacy_call, name=as_text(call.get("name")), arguments=_arguments(call.get("arguments")))
 
 
 def read_usage(usage: Json) -> Usage:
     """Read the tokens; nested details are flattened into `prompt_...` and `completion_...`."""
-    prompt = _object(usage.get("prompt_tokens_details"))
-    completion = _object(usage.get("completion_tokens_details"))
+    prompt = as_object(usage.get("prompt_tokens_details"))
+    completion = as_object(usage.get("completion_tokens_details"))
     details = {f"prompt_{name}": value for name, value in prompt.items()} | {
         f"completion_{name}": value for name, value in completion.items()
     }
     return Usage(
-        input_tokens=_count(usage.get("prompt_tokens")),
-        output_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(prompt.get("cached_tokens")),
-        cache_write_tokens=_count(prompt.get("cache_write_tokens")),
-        reasoning_tokens=_count(completion.get("reasoning_tokens")),
+        input_tokens=as_count(usage.get("prompt_tokens")),
+        output_tokens=as_count(usage.get("completion_tokens")),
+        cached_tokens=as_count(prompt.get("cached_tokens")),
+        cache_write_tokens=as_count(prompt.get("cache_write_tokens")),
+        reasoning_tokens=as_count(completion.get("reasoning_tokens")),
         details={name: value for name, value in details.items() if isinstance(value, int)},
     )
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _string(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
 
 
 def _arguments(arguments: object) -> str:
@@ -228,15 +221,15 @@ def _content_part(part: object) -> Iterator[Delta]:
     if isinstance(part, str):
         yield TextDelta(part)
         return
-    said = _object(part)
+    said = as_object(part)
     match said.get("type"):
         case "text" | "output_text":
-            yield TextDelta(_string(said.get("text")))
+            yield TextDelta(as_text(said.get("text")))
         case "thinking":
-            for thought in _list(said.get("thinking")):
-                yield ThinkingDelta(_string(_object(thought).get("text")))
+            for thought in as_list(said.get("thinking")):
+                yield ThinkingDelta(as_text(as_object(thought).get("text")))
         case "refusal":
-            yield RefusalDelta(_string(said.get("refusal")))
+            yield RefusalDelta(as_text(said.get("refusal")))
         case "image_url":
             yield from _image(said)
         case _:
@@ -244,20 +237,11 @@ def _content_part(part: object) -> Iterator[Delta]:
 
 
 def _image(said: Json) -> Iterator[Delta]:
-    if url := _string(_object(said.get("image_url")).get("url")):
+    if url := as_text(as_object(said.get("image_url")).get("url")):
         yield PartDelta(Image(url=url))
 
 
 def _citation(annotation: Json) -> Iterator[Delta]:
-    if place := _object(annotation.get("url_citation")):
-        start, end = _count(place.get("start_index")), _count(place.get("end_index"))
-        yield PartDelta(Citation(_string(place.get("url")), _string(place.get("title")), start, end))
-
-
-def _object(value: object) -> Json:
-    """Take what should be an object for one; anything else holds nothing."""
-    return cast("Json", value) if isinstance(value, dict) else {}
-
-
-def _list(value: object) -> list[object]:
-    return cast("list[object]", value) if isinstance(value, list) else []
+    if place := as_object(annotation.get("url_citation")):
+        start, end = as_count(place.get("start_index")), as_count(place.get("end_index"))
+        yield PartDelta(Citation(as_text(place.get("url")), as_text(place.get("title")), start, end))
