@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, cast, overload
 
@@ -13,7 +13,7 @@ from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
 from agentloop.events import Emit, RunEnded, RunStarted, unheard
 from agentloop.limits import Budget, Limits
 from agentloop.loop import advance
-from agentloop.messages import Message, Settings, ToolCall, Usage, UserPart, user
+from agentloop.messages import Citation, Message, Settings, ToolCall, Usage, UserPart, user
 from agentloop.models import Model
 from agentloop.models.providers import model as model_named
 from agentloop.output import Output
@@ -21,6 +21,7 @@ from agentloop.run import Run
 from agentloop.stream import Stream
 from agentloop.tools import Toolset
 from agentloop.tools.collection import collect
+from agentloop.tools.hosted import Hosted
 from agentloop.transcript import Transcript, Wait
 
 Out = TypeVar("Out", default=str)
@@ -62,6 +63,11 @@ class Result(Generic[Out]):
         return self.transcript.text
 
     @property
+    def citations(self) -> tuple[Citation, ...]:
+        """Where the text comes from; `start` and `end` of each are a slice of it."""
+        return self.transcript.messages[-1].citations if len(self.transcript) else ()
+
+    @property
     def paused(self) -> bool:
         """Whether a person must speak before the run can go on."""
         return bool(self.waiting)
@@ -75,7 +81,7 @@ class Agent(Generic[Out]):
         self: Agent[str],
         model: str | Model,
         *,
-        tools: Iterable[Toolset | Callable[..., Any]] = (),
+        tools: Iterable[Toolset | Hosted | Callable[..., Any]] = (),
         instructions: str = "",
         name: str = "agent",
         output: None = None,
@@ -88,7 +94,7 @@ class Agent(Generic[Out]):
         self,
         model: str | Model,
         *,
-        tools: Iterable[Toolset | Callable[..., Any]] = (),
+        tools: Iterable[Toolset | Hosted | Callable[..., Any]] = (),
         instructions: str = "",
         name: str = "agent",
         output: type[Out],
@@ -100,7 +106,7 @@ class Agent(Generic[Out]):
         self,
         model: str | Model,
         *,
-        tools: Iterable[Toolset | Callable[..., Any]] = (),
+        tools: Iterable[Toolset | Hosted | Callable[..., Any]] = (),
         instructions: str = "",
         name: str = "agent",
         output: type[Any] | None = None,
@@ -128,13 +134,16 @@ class Agent(Generic[Out]):
         self.instructions = instructions
         self.settings = settings or Settings()
         self.limits = limits or Limits()
-        self._tools = collect(tools)
+        given = tuple(tools)
+        self._hosted = tuple(tool for tool in given if isinstance(tool, Hosted))
+        self._tools = collect(tool for tool in given if not isinstance(tool, Hosted))
         self._descriptions = tuple(tool.description for tool in self._tools.values())
-        _check_choice(self.settings.tool_choice, self._tools)
+        _check_choice(self.settings.tool_choice, (*self._tools, *(tool.kind for tool in self._hosted)))
         self._output: Output[Any] | None = None if output in (None, str) else Output(output)
 
     def __repr__(self) -> str:
-        return f"<Agent {self.name!r}: {self.model.name}, tools: {', '.join(self._tools) or 'none'}>"
+        names = (*self._tools, *(tool.kind for tool in self._hosted))
+        return f"<Agent {self.name!r}: {self.model.name}, tools: {', '.join(names) or 'none'}>"
 
     async def run(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Result[Out]:
         """Work on the prompt until the model has finished, or a call needs a person's word.
@@ -222,6 +231,7 @@ class Agent(Generic[Out]):
             model=self.model,
             tools=self._tools,
             descriptions=self._descriptions,
+            hosted=self._hosted,
             transcript=transcript,
             budget=Budget(self.limits),
             instructions=self.instructions,
@@ -236,7 +246,7 @@ class Agent(Generic[Out]):
         return run
 
 
-def _check_choice(choice: str | None, tools: Mapping[str, Any]) -> None:
+def _check_choice(choice: str | None, tools: Sequence[str]) -> None:
     if choice is not None and choice not in {"auto", "none", "required", *tools}:
         raise ConfigurationError(
             f"tool_choice={choice!r} is no tool of the agent; choose auto, none, required or one of: {', '.join(tools)}"

@@ -6,12 +6,13 @@ so the two cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, Literal
 
 from agentloop.errors import BadReply, StreamBroken
-from agentloop.messages import FinishReason, Part, Refusal, Reply, Text, Thinking, ToolCall, Usage
+from agentloop.messages import FinishReason, Part, Refusal, Reply, State, Text, Thinking, ToolCall, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,8 @@ class TextDelta:
     """More words."""
 
     text: str
+    place: int = 0
+    """Which part of the reply it belongs to: parts are put in the order of their places, those of one place by their kind."""
     kind: Literal["text_delta"] = "text_delta"
 
 
@@ -27,6 +30,7 @@ class ThinkingDelta:
     """More thought."""
 
     text: str
+    place: int = 0
     kind: Literal["thinking_delta"] = "thinking_delta"
 
 
@@ -35,6 +39,7 @@ class RefusalDelta:
     """More of the model's words where it declines."""
 
     text: str
+    place: int = 0
     kind: Literal["refusal_delta"] = "refusal_delta"
 
 
@@ -49,7 +54,9 @@ class ToolCallDelta:
     arguments: str = ""
     """The next characters of the arguments."""
     provider_id: str = ""
-    extra: str | None = None
+    state: State | None = None
+    """The last one counts."""
+    place: int = 0
     kind: Literal["tool_call_delta"] = "tool_call_delta"
 
 
@@ -58,16 +65,25 @@ class PartDelta:
     """A part that comes whole: a citation, a picture, something opaque."""
 
     part: Part
+    place: int = 0
     kind: Literal["part_delta"] = "part_delta"
 
 
 @dataclass(frozen=True, slots=True)
-class ThinkingStateDelta:
-    """What `wire` wants to hear again with the thinking so far; the last one counts."""
+class StateDelta:
+    """What the provider wants to hear again with the text or the thinking at `place`; the last one counts."""
 
-    state: str
-    wire: str
-    kind: Literal["thinking_state_delta"] = "thinking_state_delta"
+    state: State
+    of: Literal["text", "thinking"]
+    place: int = 0
+    kind: Literal["state_delta"] = "state_delta"
+
+
+@dataclass(frozen=True, slots=True)
+class RestartDelta:
+    """The server begins its reply anew: all that came so far is void."""
+
+    kind: Literal["restart_delta"] = "restart_delta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +112,12 @@ class ReplyDelta:
     kind: Literal["reply_delta"] = "reply_delta"
 
 
-Delta = TextDelta | ThinkingDelta | RefusalDelta | ToolCallDelta | PartDelta | ThinkingStateDelta | UsageDelta | FinishDelta | ReplyDelta
+ShownDelta = TextDelta | ThinkingDelta | RefusalDelta | ToolCallDelta | PartDelta | RestartDelta
+"""What is told to whoever watches a reply come."""
+Delta = ShownDelta | StateDelta | UsageDelta | FinishDelta | ReplyDelta
+
+# The order of parts at one place.
+_THINKING, _REFUSAL, _TEXT, _CALL, _PART = range(5)
 
 
 class Assembly:
@@ -105,12 +126,12 @@ class Assembly:
     def __init__(self, step: int = 0) -> None:
         """`step` makes the calls' ids unique in the transcript."""
         self._step = step
-        self._thinking: list[str] = []
-        self._thinking_state: tuple[str, str] | None = None
-        self._refusal: list[str] = []
-        self._text: list[str] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._words: dict[tuple[int, int], _Words] = {}
         self._calls: dict[int, _Call] = {}
-        self._parts: list[Part] = []
+        self._parts: list[tuple[int, Part]] = []
         self._usage = Usage()
         self._finish: FinishReason | None = None
         self._model = ""
@@ -120,18 +141,25 @@ class Assembly:
     def add(self, delta: Delta) -> None:
         """Take in the next piece."""
         match delta:
-            case TextDelta(text):
-                self._text.append(text)
-            case ThinkingDelta(text):
-                self._thinking.append(text)
+            case TextDelta(text, place):
+                self._at(place, _TEXT).pieces.append(text)
+            case ThinkingDelta(text, place):
+                self._at(place, _THINKING).pieces.append(text)
             case ToolCallDelta():
                 self._add_call(delta)
-            case RefusalDelta(text):
-                self._refusal.append(text)
-            case PartDelta(part):
-                self._parts.append(part)
-            case ThinkingStateDelta(state, wire):
-                self._thinking_state = (state, wire)
+            case RefusalDelta(text, place):
+                self._at(place, _REFUSAL).pieces.append(text)
+            case PartDelta(part, place):
+                self._parts.append((place, part))
+            case StateDelta(state, of, place):
+                self._at(place, _TEXT if of == "text" else _THINKING).state = state
+            case RestartDelta():
+                self._begin()
+            case _:
+                self._note(delta)
+
+    def _note(self, delta: UsageDelta | FinishDelta | ReplyDelta) -> None:
+        match delta:
             case UsageDelta(usage):
                 self._usage = usage
             case FinishDelta(reason):
@@ -159,68 +187,85 @@ class Assembly:
 
     def partial(self) -> Reply:
         """Make a reply of what has come so far, ended or not."""
-        calls = self._whole_calls()
+        placed = [*self._whole_words(), *self._whole_calls(), *((place, _PART, part) for place, part in self._parts)]
+        placed.sort(key=itemgetter(0, 1))
         # Servers say "stop" beside calls when a tool was forced, and "tool_calls" without any; what is there decides.
-        finish = self._finish if self._finish in {"length", "content_filter"} else None
+        finish = self._finish if self._finish in {"length", "content_filter", "pause"} else None
         return Reply(
-            parts=(*self._leading_parts(), *calls, *self._parts),
-            finish_reason=finish or ("tool_calls" if calls else "stop"),
+            parts=tuple(part for _, _, part in placed),
+            finish_reason=finish or ("tool_calls" if self._calls else "stop"),
             usage=self._usage,
             model=self._model,
             id=self._id,
             extra=self._extra,
         )
 
-    def _leading_parts(self) -> list[Part]:
-        parts: list[Part] = []
-        if self._thinking or self._thinking_state:
-            state, wire = self._thinking_state or (None, None)
-            parts.append(Thinking(_joined(self._thinking), state, wire))
-        if refusal := _joined(self._refusal):
-            parts.append(Refusal(refusal))
-        if text := _joined(self._text):
-            parts.append(Text(text))
-        return parts
+    def _at(self, place: int, kind: int) -> _Words:
+        words = self._words.get((place, kind))
+        if words is None:
+            words = self._words[place, kind] = _Words()
+        return words
+
+    def _whole_words(self) -> Iterator[tuple[int, int, Part]]:
+        for (place, kind), words in self._words.items():
+            text = _joined(words.pieces)
+            if not text and words.state is None:
+                continue
+            if kind == _TEXT:
+                yield place, kind, Text(text, words.state)
+            else:
+                yield place, kind, Thinking(text, words.state) if kind == _THINKING else Refusal(text)
 
     def _add_call(self, delta: ToolCallDelta) -> None:
         call = self._calls.get(delta.index)
         if call is None:
-            call = self._calls[delta.index] = _Call()
+            call = self._calls[delta.index] = _Call(delta.place)
         call.name = call.name or delta.name
         call.provider_id = call.provider_id or delta.provider_id
-        call.extra = call.extra or delta.extra
+        call.state = delta.state or call.state
         if delta.arguments:
             call.arguments.append(delta.arguments)
 
-    def _whole_calls(self) -> list[ToolCall]:
+    def _whole_calls(self) -> Iterator[tuple[int, int, Part]]:
         seen: set[str] = set()
-        calls: list[ToolCall] = []
         for index, call in self._calls.items():
             provider_id = call.provider_id if call.provider_id not in seen else ""
             seen.add(provider_id)
             arguments = _joined(call.arguments).strip()
-            calls.append(
+            yield (
+                call.place,
+                _CALL,
                 ToolCall(
                     id=f"call_{self._step}_{index}",
                     name=call.name,
                     arguments=arguments if arguments not in {"", "null"} else "{}",
                     provider_id=provider_id or None,
-                    extra=call.extra,
-                )
+                    state=call.state,
+                ),
             )
-        return calls
+
+
+class _Words:
+    """A text, a thought or a refusal on its way."""
+
+    __slots__ = ("pieces", "state")
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.state: State | None = None
 
 
 class _Call:
     """A tool call on its way."""
 
-    __slots__ = ("arguments", "extra", "name", "provider_id")
+    __slots__ = ("arguments", "name", "place", "provider_id", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, place: int) -> None:
+        self.place = place
         self.name = ""
         self.provider_id = ""
         self.arguments: list[str] = []
-        self.extra: str | None = None
+        self.state: State | None = None
 
 
 def _joined(pieces: list[str]) -> str:

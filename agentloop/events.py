@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from agentloop.deltas import PartDelta, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta
+from agentloop.deltas import ShownDelta
 from agentloop.messages import Reply, ToolCall, ToolResult
 
 
@@ -90,7 +90,6 @@ class RunEnded:
     kind: Literal["run_ended"] = "run_ended"
 
 
-ShownDelta = TextDelta | ThinkingDelta | RefusalDelta | ToolCallDelta | PartDelta
 Event = RunStarted | StepStarted | ShownDelta | Retrying | Replied | CallStarted | CallProgress | CallEnded | Paused | RunEnded
 Emit = Callable[[Event], None]
 

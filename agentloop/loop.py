@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentloop.deltas import Delta, PartDelta, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta
+from agentloop.deltas import Delta, ShownDelta
 from agentloop.dispatch import dispatch
 from agentloop.errors import ContentFiltered, LengthLimit, ModelRefused
 from agentloop.events import Paused, Replied, Retrying, StepStarted
@@ -41,12 +41,9 @@ async def ask(run: Run) -> None:
     run.emit(StepStarted(request.step))
 
     async def hear(delta: Delta | Retrying) -> None:
-        match delta:
-            case TextDelta() | ThinkingDelta() | ToolCallDelta() | RefusalDelta() | PartDelta() | Retrying():
-                run.emit(delta)
-                await run.room()
-            case _:
-                pass
+        if isinstance(delta, ShownDelta | Retrying):
+            run.emit(delta)
+            await run.room()
 
     reply = await run.model.ask(request, hear)
     run.budget.usage += reply.usage
@@ -59,6 +56,7 @@ def _request(run: Run) -> Request:
         messages=run.transcript.asked,
         instructions=run.instructions,
         tools=run.descriptions,
+        hosted=run.hosted,
         settings=_settings(run),
         output=run.output.schema if run.output else None,
         step=run.transcript.replies,

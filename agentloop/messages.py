@@ -6,13 +6,24 @@ import mimetypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Role = Literal["system", "user", "assistant", "tool"]
-FinishReason = Literal["stop", "tool_calls", "length", "content_filter"]
+FinishReason = Literal["stop", "tool_calls", "length", "content_filter", "pause"]
+"""Why a reply ended; "pause" wants the model asked again with what it has said, which models behind HTTP do by themselves."""
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 _BASE64 = {"ser_json_bytes": "base64", "val_json_bytes": "base64"}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a provider wants to hear again with a part it made; nobody else is told."""
+
+    origin: str
+    """Who made it, and in which format: "anthropic/messages"."""
+    data: str
+    """JSON text, said back verbatim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +31,7 @@ class Text:
     """Words."""
 
     text: str
+    state: State | None = None
     kind: Literal["text"] = "text"
 
 
@@ -28,9 +40,7 @@ class Thinking:
     """What the model thought before it answered."""
 
     text: str
-    state: str | None = None
-    """JSON that the wire `wire` needs to hear again, verbatim; other wires leave it out."""
-    wire: str | None = None
+    state: State | None = None
     kind: Literal["thinking"] = "thinking"
 
 
@@ -62,6 +72,7 @@ class Image:
     data: bytes | None = None
     media_type: str = "image/png"
     detail: Literal["auto", "low", "high"] | None = None
+    state: State | None = None
     kind: Literal["image"] = "image"
 
     __pydantic_config__ = _BASE64
@@ -84,6 +95,7 @@ class File:
     data: bytes | None = None
     media_type: str = "application/octet-stream"
     name: str = "file"
+    state: State | None = None
     kind: Literal["file"] = "file"
 
     __pydantic_config__ = _BASE64
@@ -101,11 +113,9 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Opaque:
-    """What the wire `wire` sent and only that wire understands; said back to it as it came."""
+    """What a provider said and only it understands (a hosted tool's call, say); said back to it as it came, in its place."""
 
-    wire: str
-    data: str
-    """JSON text."""
+    state: State
     kind: Literal["opaque"] = "opaque"
 
 
@@ -120,8 +130,7 @@ class ToolCall:
     """The JSON the model wrote, kept verbatim even when it does not parse."""
     provider_id: str | None = None
     """The provider's id, said back to it; None where it gave none, or gave one twice."""
-    extra: str | None = None
-    """JSON of further fields on the call that the provider wants to hear again."""
+    state: State | None = None
     kind: Literal["tool_call"] = "tool_call"
 
 
@@ -171,6 +180,11 @@ class Message:
         """The tool results of the message."""
         return tuple(part for part in self.parts if isinstance(part, ToolResult))
 
+    @property
+    def citations(self) -> tuple[Citation, ...]:
+        """Where the message's text comes from."""
+        return tuple(part for part in self.parts if isinstance(part, Citation))
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -217,6 +231,15 @@ class ToolDescription:
     """Whether the provider shall hold the model to the schema; None leaves it to the provider."""
 
 
+class HostedTool(Protocol):
+    """A tool that the provider runs; `agentloop.tools.hosted` has them."""
+
+    @property
+    def kind(self) -> str:
+        """What it does, in a word: "web_search"."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """How a model is asked; None leaves the matter to the provider."""
@@ -232,6 +255,8 @@ class Settings:
     tool_choice: str | None = None
     """"auto", "none", "required", or the name of a tool. The last two hold until a tool was called, so that a run can end."""
     parallel_tool_calls: bool | None = None
+    cache: Literal["off", "5m", "1h"] | None = None
+    """How long the provider keeps what it has read, where it must be told; None lets us choose, which is 5 minutes."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Further fields of the request body, as the provider names them."""
@@ -253,6 +278,8 @@ class Request:
     instructions: str = ""
     """What the agent is told first; no part of the messages, so that agents can share a transcript."""
     tools: Sequence[ToolDescription] = ()
+    hosted: Sequence[HostedTool] = ()
+    """Tools that the provider runs."""
     settings: Settings = field(default_factory=Settings)
     output: OutputSchema | None = None
     step: int = 0

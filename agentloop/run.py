@@ -9,7 +9,7 @@ from typing import Any
 from agentloop.errors import InvalidArguments, OutputInvalid
 from agentloop.events import Emit, unheard
 from agentloop.limits import Budget
-from agentloop.messages import Settings, ToolCall, ToolDescription, user
+from agentloop.messages import HostedTool, Settings, ToolCall, ToolDescription, user
 from agentloop.models import Model
 from agentloop.output import Mismatch, Output
 from agentloop.tools.function import Tool
@@ -30,6 +30,8 @@ class Run:
     """What the model is told of the tools; the same object in every step."""
     transcript: Transcript
     budget: Budget
+    hosted: tuple[HostedTool, ...] = ()
+    """The tools that the provider runs."""
     instructions: str = ""
     settings: Settings = field(default_factory=Settings)
     output: Output[Any] | None = None

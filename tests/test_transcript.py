@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentloop.errors import BadTranscript
-from agentloop.messages import File, Image, Message, Opaque, Text, Thinking, ToolCall, ToolResult, user
+from agentloop.messages import File, Image, Message, Opaque, State, Text, Thinking, ToolCall, ToolResult, user
 from agentloop.transcript import Ask, Dispatch, Done, Transcript, Wait
 
 ADD = ToolCall("a", "add", '{"x":1}')
@@ -112,7 +112,7 @@ def test_a_transcript_survives_storage_with_everything_in_it():
     transcript = Transcript(
         [
             user("See", Image(data=b"\x00\xff"), File(url="https://host/a.pdf", name="a.pdf")),
-            Message("assistant", (Thinking("hm", '{"s":1}', "w"), Opaque("w", "{}"), Text("Looking."), ADD, SUB)),
+            Message("assistant", (Thinking("hm", State("w", '{"s":1}')), Opaque(State("w", "{}")), Text("Looking."), ADD, SUB)),
             Message("tool", (ToolResult("a", (Text("x"), Image(url="https://host/i.png"))),)),
         ]
     )

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pydantic
 from pydantic_core import from_json
 
-from agentloop.deltas import Assembly, Delta
+from agentloop.deltas import Assembly, Delta, ShownDelta
 from agentloop.errors import (
     BadReply,
     ConfigurationError,
@@ -23,7 +23,6 @@ from agentloop.errors import (
     ModelTimeout,
     StreamBroken,
 )
-from agentloop.events import ShownDelta
 from agentloop.messages import Citation, Reply, Request, Thinking
 from agentloop.models import Hear
 from agentloop.models.clients import Client, library_of, shared_client

@@ -22,14 +22,14 @@ class Provider:
     """Where models are served, and in which formats."""
 
     base_url: str
-    wires: Mapping[str, Callable[[], Wire]]
-    """The formats it speaks, by name; the first is used where none is named."""
+    wires: Mapping[str, Callable[[str], Wire]]
+    """The formats it speaks, by name; the first is used where none is named. Each is made for an origin, "openai/chat"."""
     key_variable: str | None = None
     """The environment variable with the key; None where none is needed."""
 
 
-def _chat(quirks: ChatQuirks | None = None) -> Mapping[str, Callable[[], Wire]]:
-    return {"chat": lambda: OpenAIChat(quirks)}
+def _chat(quirks: ChatQuirks | None = None) -> Mapping[str, Callable[[str], Wire]]:
+    return {"chat": lambda origin: OpenAIChat(quirks, origin=origin)}
 
 
 # The base URLs are complete: some hold /v1, some do not, and nothing is ever appended but the format's path.
@@ -50,7 +50,7 @@ PROVIDERS: Mapping[str, Provider] = {
     # Mistral says "any" for required, takes ids of exactly nine letters or digits, and refuses null content and stream_options.
     "mistral": Provider(
         "https://api.mistral.ai/v1",
-        _chat(ChatQuirks(required_word="any", nine_character_ids=True, empty_content="", stream_usage=False)),
+        _chat(ChatQuirks(required_word="any", nine_character_ids=True, empty_content="", stream_usage=False, thinking_field="content")),
         "MISTRAL_API_KEY",
     ),
     # DeepSeek answers 400 when the reasoning of a tool run is not said back.
@@ -106,7 +106,7 @@ def model(
     return HTTPModel(
         name,
         model=model_name,
-        wire=_wire(provider_name, provider, wire_name)(),
+        wire=_wire(provider_name, provider, wire_name),
         base_url=chosen_url,
         key=_key_finder(provider_name, provider, key, own_server=chosen_url != provider.base_url),
         client=client,
@@ -124,12 +124,11 @@ def _provider(name: str) -> Provider:
     raise ProviderError(f"no provider {name!r}; {hint}known: {', '.join(sorted(PROVIDERS))}")
 
 
-def _wire(provider_name: str, provider: Provider, wire_name: str) -> Callable[[], Wire]:
-    if not wire_name:
-        return next(iter(provider.wires.values()))
+def _wire(provider_name: str, provider: Provider, wire_name: str) -> Wire:
+    wire_name = wire_name or next(iter(provider.wires))
     if wire_name not in provider.wires:
         raise ProviderError(f"{provider_name} does not speak {wire_name!r}; it speaks: {', '.join(provider.wires)}")
-    return provider.wires[wire_name]
+    return provider.wires[wire_name](f"{provider_name}/{wire_name}")
 
 
 def _key_finder(

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import to_json
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import (
     File,
+    HostedTool,
     Image,
     Message,
     OutputSchema,
@@ -27,8 +27,11 @@ from agentloop.messages import (
     ToolResult,
 )
 from agentloop.tools.dialects import openai_strict, plain
+from agentloop.tools.hosted import WebSearch
 from agentloop.wire import Decoder, Outgoing
-from agentloop.wire.openai_chat_decoder import WIRE, ChatDecoder
+from agentloop.wire.attachments import attachments_moved
+from agentloop.wire.openai_chat_decoder import ChatDecoder
+from agentloop.wire.sayable import arguments_text, as_json, base64_text, call_id, call_name, data_url, not_offered, own
 
 Json = dict[str, Any]
 
@@ -48,7 +51,7 @@ class ChatQuirks:
     """Whether `strict` on a tool is understood."""
     stream_usage: bool = True
     """Whether `stream_options` is understood."""
-    thinking_field: Literal["reasoning_content", "reasoning_details"] | None = None
+    thinking_field: Literal["reasoning_content", "reasoning_details", "content"] | None = None
     """Where the provider wants its own thinking said back."""
     form_beside_tools: bool = True
     """Whether a form for the answer may be given beside tools; where not, the model is told it in words."""
@@ -59,8 +62,10 @@ class ChatQuirks:
 class OpenAIChat:
     """Speaks chat completions."""
 
-    def __init__(self, quirks: ChatQuirks | None = None) -> None:
+    def __init__(self, quirks: ChatQuirks | None = None, *, origin: str = "openai/chat") -> None:
+        """Speak as one provider understands it; `origin` marks what it wants to hear again."""
         self._quirks = quirks or ChatQuirks()
+        self._origin = origin
         self._said: tuple[Sequence[ToolDescription], list[Json]] = ((), [])
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
@@ -68,6 +73,7 @@ class OpenAIChat:
         body: Json = {"model": model, "messages": list(self._messages(request))}
         if request.tools:
             body["tools"] = self._tools(request.tools)
+        body |= self._hosted(request.hosted)
         body |= self._settings(request.settings, has_tools=bool(request.tools))
         if request.output and not self._tells_form(request):
             body["response_format"] = {"type": "json_schema", "json_schema": _output(request.output)}
@@ -76,7 +82,7 @@ class OpenAIChat:
             if self._quirks.stream_usage:
                 body["stream_options"] = {"include_usage": True}
         body |= request.settings.extra
-        return Outgoing("chat/completions", _json(body))
+        return Outgoing("chat/completions", as_json(body))
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key as a bearer token."""
@@ -84,13 +90,14 @@ class OpenAIChat:
 
     def decoder(self) -> Decoder:
         """Make a fresh decoder, for one reply."""
-        return ChatDecoder()
+        return ChatDecoder(self._origin)
 
     def _messages(self, request: Request) -> Iterator[Json]:
         if instructions := self._instructions(request):
             yield {"role": self._quirks.system_role, "content": instructions}
         ids: dict[str, str] = {}
-        for message in request.messages:
+        # A chat tool message holds text only.
+        for message in attachments_moved(request.messages, from_results=True):
             match message.role:
                 case "system":
                     yield {"role": self._quirks.system_role, "content": message.text}
@@ -115,29 +122,52 @@ class OpenAIChat:
     def _assistant(self, message: Message, ids: Mapping[str, str]) -> Json:
         said: Json = {"role": "assistant", "content": message.text or self._quirks.empty_content}
         if calls := message.calls:
-            said["tool_calls"] = [_call(call, ids[call.id]) for call in calls]
+            said["tool_calls"] = [self._call(call, ids[call.id]) for call in calls]
         elif said["content"] is None:
             # An assistant message must hold content or calls.
             said["content"] = ""
-        said |= self._thinking(message.parts)
-        return said
+        return said | self._thinking(message)
 
-    def _thinking(self, parts: Sequence[Part]) -> Json:
+    def _thinking(self, message: Message) -> Json:
         field = self._quirks.thinking_field
-        own = [part for part in parts if isinstance(part, Thinking) and part.wire == WIRE and part.state]
-        if field is None or not own:
+        thoughts = [part for part in message.parts if isinstance(part, Thinking)]
+        states = [state for part in thoughts if (state := own(part.state, self._origin)) is not None]
+        if field is None or not states:
             return {}
-        states: list[Json] = [from_json(part.state) for part in own if part.state]
-        if field == "reasoning_details":
-            details = [detail for state in states for detail in state.get(field, ())]
-            return {field: details} if details else {}
-        return {field: "".join(part.text for part in own)}
+        thought = "".join(part.text for part in thoughts if own(part.state, self._origin) is not None)
+        match field:
+            case "reasoning_details":
+                details = [detail for state in states for detail in state.get(field, ())]
+                return {field: details} if details else {}
+            case "reasoning_content":
+                return {field: thought}
+            case "content":
+                said: list[Json] = [{"type": "thinking", "thinking": [{"type": "text", "text": thought}]}]
+                return {field: [*said, {"type": "text", "text": message.text}] if message.text else said}
 
     def _call_id(self, call: ToolCall) -> str:
-        call_id = call.provider_id or call.id
-        if not self._quirks.nine_character_ids or _MISTRAL_ID.fullmatch(call_id):
-            return call_id
-        return hashlib.sha256(call_id.encode()).hexdigest()[:9]
+        known = call_id(call)
+        if not self._quirks.nine_character_ids or _MISTRAL_ID.fullmatch(known):
+            return known
+        return hashlib.sha256(known.encode()).hexdigest()[:9]
+
+    def _call(self, call: ToolCall, known: str) -> Json:
+        said: Json = {"id": known, "type": "function", "function": {"name": call_name(call.name), "arguments": arguments_text(call)}}
+        return said | (own(call.state, self._origin) or {})
+
+    def _hosted(self, hosted: Sequence[HostedTool]) -> Json:
+        said: Json = {}
+        for tool in hosted:
+            match tool:
+                case WebSearch(context=context, location=place):
+                    near = {name: value for name, value in asdict(place).items() if value} if place else {}
+                    options: Json = {"search_context_size": context} if context else {}
+                    said["web_search_options"] = options | (
+                        {"user_location": {"type": "approximate", "approximate": near}} if near else {}
+                    )
+                case _:
+                    raise not_offered(tool, origin=self._origin, offered="WebSearch; the other formats have more")
+        return said
 
     def _tools(self, tools: Sequence[ToolDescription]) -> list[Json]:
         # An agent asks with the same tools in every step; they are rendered in the first.
@@ -187,34 +217,9 @@ def _output(output: OutputSchema) -> Json:
     return {"name": output.name, "schema": strict or plain(output.schema), "strict": strict is not None}
 
 
-def _call(call: ToolCall, call_id: str) -> Json:
-    # A name that no tool can have was answered with an error; providers refuse to hear it again.
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", call.name)[:64]
-    said: Json = {"id": call_id, "type": "function", "function": {"name": name, "arguments": _valid_arguments(call.arguments)}}
-    if call.extra:
-        said |= from_json(call.extra)
-    return said
-
-
-def _valid_arguments(arguments: str) -> str:
-    # Providers refuse a replayed call whose arguments are no JSON object, and some gateways drop it without a word.
-    try:
-        return arguments if isinstance(from_json(arguments, allow_inf_nan=False), dict) else "{}"
-    except ValueError:
-        return "{}"
-
-
 def _results(results: Sequence[ToolResult], ids: Mapping[str, str]) -> Iterator[Json]:
-    pictures: list[Part] = []
     for result in results:
-        attached = [part for part in result.content if not isinstance(part, Text)] if isinstance(result.content, tuple) else []
-        if attached:
-            pictures += [Text(f"From the result of {result.name or result.call_id}:"), *attached]
-        text = result.text or ("See the next message." if attached else "")
-        yield {"role": "tool", "tool_call_id": ids.get(result.call_id, result.call_id), "content": text}
-    # A chat tool message holds text only; pictures go into a user message behind the last result.
-    if pictures:
-        yield {"role": "user", "content": _content(tuple(pictures))}
+        yield {"role": "tool", "tool_call_id": ids.get(result.call_id, result.call_id), "content": result.text}
 
 
 def _content(parts: tuple[Part, ...]) -> str | list[Json]:
@@ -232,46 +237,19 @@ def _part(part: Part) -> Json:
         case Text(text):
             return {"type": "text", "text": text}
         case Image():
-            image: Json = {"url": part.url or _data_url(part.media_type, part.data)}
+            image: Json = {"url": part.url or data_url(part.media_type, part.data)}
             return {"type": "image_url", "image_url": image | ({"detail": part.detail} if part.detail else {})}
         case File(data=bytes(data)) if part.media_type.startswith("audio/"):
-            sound = {"data": base64.b64encode(data).decode(), "format": _audio_format(part.media_type)}
+            sound = {"data": base64_text(data), "format": _audio_format(part.media_type)}
             return {"type": "input_audio", "input_audio": sound}
         case File(data=bytes(data)):
-            return {"type": "file", "file": {"filename": part.name, "file_data": _data_url(part.media_type, data)}}
+            return {"type": "file", "file": {"filename": part.name, "file_data": data_url(part.media_type, data)}}
         case File():
             raise ConfigurationError(f"chat completions take no file by its address ({part.url!r}); give its bytes with File(data=...)")
         case _:
             raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
 
 
-def _data_url(media_type: str, data: bytes | None) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(data or b'').decode()}"
-
-
 def _audio_format(media_type: str) -> str:
     name = media_type.removeprefix("audio/").removeprefix("x-")
     return {"mpeg": "mp3", "wave": "wav"}.get(name, name)
-
-
-def _json(body: Json) -> bytes:
-    try:
-        return to_json(body)
-    except PydanticSerializationError:
-        # A lone surrogate (from os.listdir, say) has no UTF-8; servers refuse such a request whole.
-        try:
-            return to_json(_without_surrogates(body))
-        except PydanticSerializationError as error:
-            raise ConfigurationError(f"the request has no JSON form: {error}; check Settings(extra=...)") from error
-
-
-def _without_surrogates(value: Any) -> Any:
-    match value:
-        case str():
-            return value.encode("utf-8", "replace").decode()
-        case Mapping():
-            return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
-        case list() | tuple():
-            return [_without_surrogates(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-        case _:
-            return value

@@ -14,18 +14,16 @@ from agentloop.deltas import (
     PartDelta,
     RefusalDelta,
     ReplyDelta,
+    StateDelta,
     TextDelta,
     ThinkingDelta,
-    ThinkingStateDelta,
     ToolCallDelta,
     UsageDelta,
 )
 from agentloop.errors import BadReply
-from agentloop.messages import Citation, FinishReason, Image, Usage
+from agentloop.messages import Citation, FinishReason, Image, State, Usage
 from agentloop.wire.error_bodies import error_from, is_error
 from agentloop.wire.lenient import as_count, as_list, as_object, as_text
-
-WIRE = "openai_chat"
 
 Json = Mapping[str, Any]
 
@@ -44,7 +42,9 @@ _FAILED = {"error", "abort", "cancelled", "insufficient_system_resource"}
 class ChatDecoder:
     """Reads one reply."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: str = "openai/chat") -> None:
+        """`origin` marks what the provider wants to hear again."""
+        self._origin = origin
         self._call_ids: list[str] = []
         self._by_index: dict[int, int] = {}
         self._legacy_call: int | None = None
@@ -74,9 +74,12 @@ class ChatDecoder:
         if self._logprobs:
             yield ReplyDelta(extra={"logprobs": self._logprobs})
         if self._details:
-            yield ThinkingStateDelta(to_json({"reasoning_details": list(self._details.values())}).decode(), WIRE)
+            yield StateDelta(self._state({"reasoning_details": list(self._details.values())}), of="thinking")
         elif self._thought_field:
-            yield ThinkingStateDelta(to_json({"field": self._thought_field}).decode(), WIRE)
+            yield StateDelta(self._state({"field": self._thought_field}), of="thinking")
+
+    def _state(self, data: Json) -> State:
+        return State(self._origin, to_json(data).decode())
 
     def _about(self, event: Json) -> Iterator[Delta]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
@@ -148,22 +151,41 @@ class ChatDecoder:
                 yield TextDelta(content)
             case list():
                 for part in cast("list[object]", content):
-                    yield from _content_part(part)
+                    yield from self._content_part(part)
             case _:
                 # Cloudflare gives the object itself where JSON was asked for.
                 yield TextDelta(json.dumps(content, ensure_ascii=False))
+
+    def _content_part(self, part: object) -> Iterator[Delta]:
+        if isinstance(part, str):
+            yield TextDelta(part)
+            return
+        said = as_object(part)
+        match said.get("type"):
+            case "text" | "output_text":
+                yield TextDelta(as_text(said.get("text")))
+            case "thinking":
+                self._thought_field = "content"
+                for thought in as_list(said.get("thinking")):
+                    yield ThinkingDelta(as_text(as_object(thought).get("text")))
+            case "refusal":
+                yield RefusalDelta(as_text(said.get("refusal")))
+            case "image_url":
+                yield from _image(said)
+            case _:
+                yield ReplyDelta(extra={"content_parts": [part]})
 
     def _call(self, call: Json, *, whole: bool) -> ToolCallDelta:
         call_id = as_text(call.get("id"))
         slot = self._new_slot(call_id) if whole else self._slot(call.get("index"), call_id)
         function = as_object(call.get("function"))
-        extra = {"extra_content": call["extra_content"]} if call.get("extra_content") else None
+        extra = call.get("extra_content")
         return ToolCallDelta(
             index=slot,
             name=as_text(function.get("name")),
             arguments=_arguments(function.get("arguments")),
             provider_id=call_id,
-            extra=to_json(extra).decode() if extra else None,
+            state=self._state({"extra_content": extra}) if extra else None,
         )
 
     def _slot(self, index: int | None, call_id: str) -> int:
@@ -215,25 +237,6 @@ def _arguments(arguments: object) -> str:
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
     return to_json(arguments).decode()
-
-
-def _content_part(part: object) -> Iterator[Delta]:
-    if isinstance(part, str):
-        yield TextDelta(part)
-        return
-    said = as_object(part)
-    match said.get("type"):
-        case "text" | "output_text":
-            yield TextDelta(as_text(said.get("text")))
-        case "thinking":
-            for thought in as_list(said.get("thinking")):
-                yield ThinkingDelta(as_text(as_object(thought).get("text")))
-        case "refusal":
-            yield RefusalDelta(as_text(said.get("refusal")))
-        case "image_url":
-            yield from _image(said)
-        case _:
-            yield ReplyDelta(extra={"content_parts": [part]})
 
 
 def _image(said: Json) -> Iterator[Delta]:

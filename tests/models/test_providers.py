@@ -19,7 +19,7 @@ async def unheard(_: object) -> None:
 
 @pytest.mark.parametrize("name", PROVIDERS)
 def test_every_provider_encodes_a_request_for_its_first_format(name: str):
-    outgoing = next(iter(PROVIDERS[name].wires.values()))().encode(Request([user("Hi")]), model="m")
+    outgoing = next(iter(PROVIDERS[name].wires.values()))("x/y").encode(Request([user("Hi")]), model="m")
 
     assert json.loads(outgoing.body)["messages"] == [{"role": "user", "content": "Hi"}]
     assert not outgoing.path.startswith("/")

@@ -24,6 +24,7 @@ from agentloop.messages import (
     Reply,
     Request,
     Settings,
+    State,
     Text,
     Thinking,
     ToolCall,
@@ -233,7 +234,7 @@ def test_a_request_fits_openais_own_schema(case: str):
 
 
 def test_each_quirk_of_a_provider_changes_what_it_names():
-    thought = Thinking("hm", '{"field":"reasoning_content"}', "openai_chat")
+    thought = Thinking("hm", State("openai/chat", '{"field":"reasoning_content"}'))
     messages = [
         user("Hi"),
         Message("assistant", (thought, ToolCall("call_0_0", "look"))),

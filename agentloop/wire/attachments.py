@@ -1,0 +1,51 @@
+"""Moves pictures and files to where a format takes them: into a user message behind the words they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+
+from agentloop.messages import File, Image, Message, Part, Text, ToolResult
+
+_SHOWN_NEXT = "See the next message."
+
+
+def attachments_moved(messages: Iterable[Message], *, from_results: bool) -> Iterator[Message]:
+    """Move what a model made, and on demand what tools returned, into user messages.
+
+    Args:
+        messages: The transcript.
+        from_results: Whether the format's tool results hold text only.
+    """
+    waiting: list[Part] = []
+    for message in messages:
+        shown, attached = _apart(message, from_results=from_results)
+        waiting += attached
+        yield shown
+        # Nothing may come between calls and their results.
+        if waiting and not shown.calls:
+            yield Message("user", tuple(waiting))
+            waiting = []
+
+
+def _apart(message: Message, *, from_results: bool) -> tuple[Message, list[Part]]:
+    match message.role:
+        case "assistant":
+            made = [part for part in message.parts if isinstance(part, Image | File)]
+            if not made:
+                return message, []
+            kept = tuple(part for part in message.parts if not isinstance(part, Image | File))
+            return Message("assistant", kept), [Text("From your last reply:"), *(replace(part, state=None) for part in made)]
+        case "tool" if from_results:
+            results = [_result_apart(result) for result in message.results]
+            return Message("tool", tuple(result for result, _ in results)), [part for _, attached in results for part in attached]
+        case _:
+            return message, []
+
+
+def _result_apart(result: ToolResult) -> tuple[ToolResult, list[Part]]:
+    if isinstance(result.content, str):
+        return result, []
+    attached: list[Part] = [part for part in result.content if not isinstance(part, Text)]
+    text = result.text or (_SHOWN_NEXT if attached else "")
+    return replace(result, content=text), [Text(f"From the result of {result.name or result.call_id}:"), *attached] if attached else []

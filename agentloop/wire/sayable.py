@@ -1,0 +1,93 @@
+"""What all formats must say alike: names that providers take, arguments that are JSON objects, bodies that are UTF-8."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from agentloop.errors import ConfigurationError
+from agentloop.messages import HostedTool, State, ToolCall
+from agentloop.wire.lenient import as_object
+
+_LONGEST_ID = 40
+_ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+def call_name(name: str) -> str:
+    """Make a name that every provider takes; one that no tool can have was answered with an error, and is said back all the same."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "_"
+
+
+def call_id(call: ToolCall) -> str:
+    """Say by which id a call is known to the provider: its own where any provider would take it, else ours."""
+    if call.provider_id and _ID.fullmatch(call.provider_id):
+        return call.provider_id
+    return re.sub(r"[^A-Za-z0-9_-]", "_", call.id)[-_LONGEST_ID:] or "_"
+
+
+def arguments_text(call: ToolCall) -> str:
+    """Say the arguments as JSON text.
+
+    Providers refuse a call in the transcript whose arguments are no JSON object, and some gateways drop it without a word.
+    """
+    try:
+        return call.arguments if isinstance(from_json(call.arguments, allow_inf_nan=False), dict) else "{}"
+    except ValueError:
+        return "{}"
+
+
+def arguments_object(call: ToolCall) -> dict[str, Any]:
+    """Say the arguments as a JSON object; what is none becomes an empty one."""
+    return cast("dict[str, Any]", from_json(arguments_text(call)))
+
+
+def own(state: State | None, origin: str) -> dict[str, Any] | None:
+    """Read the state of a part that `origin` made, which must be a JSON object; None where somebody else made it."""
+    return dict(as_object(from_json(state.data))) if state is not None and state.origin == origin else None
+
+
+def base64_text(data: bytes | None) -> str:
+    """Say bytes as base64."""
+    return base64.b64encode(data or b"").decode()
+
+
+def data_url(media_type: str, data: bytes | None) -> str:
+    """Say bytes as a data URL."""
+    return f"data:{media_type};base64,{base64_text(data)}"
+
+
+def not_offered(tool: HostedTool, *, origin: str, offered: str) -> ConfigurationError:
+    """Make the error for a hosted tool that a format does not have."""
+    return ConfigurationError(f"{origin} offers no {tool.kind!r}; it offers {offered}")
+
+
+def as_json(body: Mapping[str, Any]) -> bytes:
+    """Write the body.
+
+    Raises:
+        ConfigurationError: It holds something that JSON has no form for.
+    """
+    try:
+        return to_json(body)
+    except PydanticSerializationError:
+        # A lone surrogate (from os.listdir, say) has no UTF-8; servers refuse such a request whole.
+        try:
+            return to_json(_without_surrogates(body))
+        except PydanticSerializationError as error:
+            raise ConfigurationError(f"the request has no JSON form: {error}; check Settings(extra=...)") from error
+
+
+def _without_surrogates(value: Any) -> Any:
+    match value:
+        case str():
+            return value.encode("utf-8", "replace").decode()
+        case Mapping():
+            return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType]
+        case list() | tuple():
+            return [_without_surrogates(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+        case _:
+            return value
