@@ -20,7 +20,7 @@ from agentloop.agent import Agent, Result
 from agentloop.errors import AgentLoopError, LimitReached, ModelError, ToolDefinitionError
 from agentloop.limits import Limits
 from agentloop.messages import File, Image, Message, Settings, Text, user
-from agentloop.models.http import Timeouts
+from agentloop.models.server import Timeouts
 from agentloop.models.providers import model
 from agentloop.models.retries import Retries
 from agentloop.tools import Toolset

@@ -102,6 +102,20 @@ class Agent(Generic[Out]):
         limits: Limits | None = None,
     ) -> None: ...
 
+    @overload
+    def __init__(
+        self: Agent[Any],
+        model: str | Model,
+        *,
+        tools: Iterable[Toolset | Hosted | Callable[..., Any]] = (),
+        instructions: str = "",
+        name: str = "agent",
+        # Unions, literals and annotated types are no type[...] to a type checker; what it is told the agent is, it believes.
+        output: object,
+        settings: Settings | None = None,
+        limits: Limits | None = None,
+    ) -> None: ...
+
     def __init__(
         self,
         model: str | Model,
@@ -109,7 +123,7 @@ class Agent(Generic[Out]):
         tools: Iterable[Toolset | Hosted | Callable[..., Any]] = (),
         instructions: str = "",
         name: str = "agent",
-        output: type[Any] | None = None,
+        output: Any = None,
         settings: Settings | None = None,
         limits: Limits | None = None,
     ) -> None:

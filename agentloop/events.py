@@ -40,6 +40,24 @@ class Retrying:
 
 
 @dataclass(frozen=True, slots=True)
+class Switched:
+    """A model failed for good, and another is asked."""
+
+    error: Exception
+    model: str
+    """The name of the one that is asked now."""
+    kind: Literal["switched"] = "switched"
+
+
+@dataclass(frozen=True, slots=True)
+class PartialOutput:
+    """The typed answer as far as it has come: plain JSON data, not validated yet."""
+
+    value: Any
+    kind: Literal["partial_output"] = "partial_output"
+
+
+@dataclass(frozen=True, slots=True)
 class Replied:
     """The model's reply is whole and written down."""
 
@@ -90,7 +108,11 @@ class RunEnded:
     kind: Literal["run_ended"] = "run_ended"
 
 
-Event = RunStarted | StepStarted | ShownDelta | Retrying | Replied | CallStarted | CallProgress | CallEnded | Paused | RunEnded
+Notice = Retrying | Switched
+"""What a model says beside its reply."""
+Event = (
+    RunStarted | StepStarted | ShownDelta | Notice | PartialOutput | Replied | CallStarted | CallProgress | CallEnded | Paused | RunEnded
+)
 Emit = Callable[[Event], None]
 
 

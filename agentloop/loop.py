@@ -7,7 +7,7 @@ from dataclasses import replace
 from agentloop.deltas import Delta, ShownDelta
 from agentloop.dispatch import dispatch
 from agentloop.errors import ContentFiltered, LengthLimit, ModelRefused
-from agentloop.events import Paused, Replied, Retrying, StepStarted
+from agentloop.events import Notice, PartialOutput, Paused, Replied, StepStarted
 from agentloop.messages import Reply, Request, Settings
 from agentloop.run import Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
@@ -40,9 +40,13 @@ async def ask(run: Run) -> None:
     request = _request(run)
     run.emit(StepStarted(request.step))
 
-    async def hear(delta: Delta | Retrying) -> None:
-        if isinstance(delta, ShownDelta | Retrying):
+    growing = run.output.growing() if run.output else None
+
+    async def hear(delta: Delta | Notice) -> None:
+        if isinstance(delta, ShownDelta | Notice):
             run.emit(delta)
+            if growing and (value := growing.grown(delta)) is not None:
+                run.emit(PartialOutput(value))
             await run.room()
 
     reply = await run.model.ask(request, hear)

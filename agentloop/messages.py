@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -320,6 +320,17 @@ class Reply:
     def message(self) -> Message:
         """The reply as a message of the transcript."""
         return Message("assistant", self.parts)
+
+    def followed_by(self, rest: Reply) -> Reply:
+        """Join what came before a pause with what came after it."""
+        shift = len(self.text)
+        after = tuple(
+            replace(part, start=part.start + shift, end=part.end + shift) if isinstance(part, Citation) and part.end else part
+            for part in rest.parts
+        )
+        return replace(
+            rest, parts=self.parts + after, usage=self.usage + rest.usage, id=self.id or rest.id, extra={**self.extra, **rest.extra}
+        )
 
     @property
     def text(self) -> str:

@@ -7,8 +7,9 @@ from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 import pydantic
-from pydantic_core import ValidationError
+from pydantic_core import ValidationError, from_json
 
+from agentloop.deltas import RestartDelta, TextDelta
 from agentloop.errors import ConfigurationError
 from agentloop.messages import OutputSchema
 from agentloop.tools.dialects import drop_strict_nulls
@@ -19,6 +20,7 @@ Value = TypeVar("Value")
 
 _WRAP = "value"
 _SHOWN_ERRORS = 10
+_LEAST_GROWTH = 8
 
 
 class Mismatch(ValueError):
@@ -69,6 +71,10 @@ class Output(Generic[Out]):
             raise Mismatch(_correction([f"{_WRAP}: missing"]))
         return wrapped[_WRAP]
 
+    def growing(self) -> Growing:
+        """Read an answer while it comes."""
+        return Growing(_WRAP if self._wraps else None)
+
     @property
     def _wraps(self) -> bool:
         return self._plain.get("type") != "object"
@@ -82,6 +88,47 @@ class Output(Generic[Out]):
         definitions = inner.pop("$defs", None)
         outer: dict[str, Any] = {"type": "object", "properties": {_WRAP: inner}, "required": [_WRAP], "additionalProperties": False}
         return outer | ({"$defs": definitions} if definitions else {})
+
+
+class Growing:
+    """A typed answer on its way, as plain JSON data."""
+
+    def __init__(self, wrap: str | None = None) -> None:
+        self._wrap = wrap
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pieces: list[str] = []
+        self._length = 0
+        self._next = 1
+        self._last: Any = None
+
+    def grown(self, delta: object) -> Any:
+        """Take in the next piece, and give the data so far where there is more of it than before; else None."""
+        match delta:
+            case RestartDelta():
+                self._begin()
+            case TextDelta(text):
+                self._pieces.append(text)
+                self._length += len(text)
+            case _:
+                pass
+        if self._length < self._next:
+            return None
+        # All is read anew each time; reading only when a sixteenth was added keeps the sum linear.
+        self._next = self._length + max(_LEAST_GROWTH, self._length // 16)
+        value = self._read("".join(self._pieces))
+        if value is None or value == self._last:
+            return None
+        self._last = value
+        return value
+
+    def _read(self, text: str) -> Any:
+        try:
+            value: Any = from_json(text.lstrip().removeprefix("```json"), allow_partial="trailing-strings")
+        except ValueError:
+            return None
+        return value.get(self._wrap) if self._wrap and isinstance(value, dict) else value  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _valid(adapter: pydantic.TypeAdapter[Value], text: str) -> Value:

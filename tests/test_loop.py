@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import pytest
 
 from agentloop import Agent, Context, LimitReached, Limits, Settings, Transcript, tool
+from agentloop.deltas import TextDelta
 from agentloop.errors import ConfigurationError, ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError, ToolDefinitionError
-from agentloop.events import CallEnded, CallProgress, CallStarted
+from agentloop.events import CallEnded, CallProgress, CallStarted, PartialOutput
 from agentloop.messages import Usage, user
 from agentloop.output import Mismatch, Output
 from agentloop.testing import Scripted, always, calls, fails, refuses, says
@@ -655,3 +656,30 @@ async def test_a_null_that_a_strict_model_writes_for_a_field_left_out_is_the_def
     result = await Agent(Scripted(says('{"to": "Rome", "days": null}')), output=Trip).run("Where?")
 
     assert result.output == Trip("Rome", 3)
+
+
+async def test_a_typed_answer_is_told_as_it_grows():
+    model = Scripted(says('{"name": "Ro', 'me, the eternal", ', '"people": 3}'))
+
+    grown = [event.value async for event in Agent(model, output=City).stream("Which?") if isinstance(event, PartialOutput)]
+
+    assert grown[0] == {"name": "Ro"}
+    assert grown[-1] == {"name": "Rome, the eternal", "people": 3}
+
+
+async def test_a_wrapped_answer_is_told_without_its_wrapping():
+    model = Scripted(says('{"value": [1, 2, 3, 4, 5', ", 6, 7, 8, 9, 10]}"))
+
+    grown = [event.value async for event in Agent(model, output=list[int]).stream("Count.") if isinstance(event, PartialOutput)]
+
+    assert grown[0][:4] == [1, 2, 3, 4]
+    assert grown[-1] == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+
+
+def test_a_long_answer_is_not_read_anew_with_each_piece():
+    growing = Output(list[str]).growing()
+    pieces = ['{"value": ["', *(["word "] * 20_000), '"]}']
+
+    told = sum(growing.grown(TextDelta(piece)) is not None for piece in pieces)
+
+    assert 10 < told < 200

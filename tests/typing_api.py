@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, assert_type
+from typing import Any, Literal, assert_type
 
 from agentloop import Agent, Context, Result, Tool, Transcript, tool
 from agentloop.events import Event
@@ -61,6 +61,10 @@ async def an_agent_knows_its_output() -> None:
     assert_type((await typed.run("Hi")).output, Invoice)
     assert_type(typed.run_sync("Hi").output.total, float)
     assert_type((await Agent("openai:gpt-4o", output=list[int]).run("Hi")).output, list[int])
+    either: Agent[Invoice | str] = Agent("openai:gpt-4o", output=Invoice | str)
+    assert_type((await either.run("Hi")).output, Invoice | str)
+    chosen: Agent[Literal["yes", "no"]] = Agent("openai:gpt-4o", output=Literal["yes", "no"])
+    assert_type((await chosen.run("Hi")).output, Literal["yes", "no"])
 
 
 async def events_are_told_apart() -> None:

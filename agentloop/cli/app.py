@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from agentloop.cli.exits import Commands, ExitCode
-from agentloop.cli.listing import list_plugins, list_tools
+from agentloop.cli.listing import list_models, list_plugins, list_tools
 from agentloop.cli.run import Form, Wish, run
 
 _targets = click.option(
@@ -58,6 +58,14 @@ def _run(*, as_json: bool, as_lines: bool, no_stream: bool, prompt: str, **wish:
         raise click.UsageError("--jsonl needs the events that --no-stream leaves out; choose one")
     form: Form = "json" if as_json else "jsonl" if as_lines else "text"
     return run(Wish(prompt=sys.stdin.read() if prompt == "-" else prompt, form=form, stream=not no_stream, **wish))
+
+
+@app.command("models")
+@click.argument("provider")
+@click.option("--base-url", metavar="URL", help="Where to ask instead: 'http://127.0.0.1:8080/v1'.")
+def _models(provider: str, base_url: str | None) -> None:
+    """List what PROVIDER serves: 'openai', 'anthropic', 'ollama', or with a format 'xaix/messages'."""
+    list_models(provider, base_url=base_url)
 
 
 @app.group("tools")

@@ -7,7 +7,7 @@ from typing import Protocol, TextIO
 
 from agentloop.cli.escape import as_json, call_line, duration, one_line, outcome, printable
 from agentloop.deltas import TextDelta
-from agentloop.events import CallEnded, CallProgress, CallStarted, Event, Replied, Retrying, StepStarted
+from agentloop.events import CallEnded, CallProgress, CallStarted, Event, Replied, Retrying, StepStarted, Switched
 from agentloop.messages import Message, ToolCall, ToolResult
 
 _NOTE_LENGTH = 400
@@ -79,6 +79,8 @@ class Display:
                 self._notes.end(call, result, seconds=seconds)
             case Retrying(error, _, seconds):
                 self._notes.write(f"↻ {one_line(str(error), _NOTE_LENGTH)}; asking again in {duration(seconds)}")
+            case Switched(error, model):
+                self._notes.write(f"⇄ {one_line(str(error), _NOTE_LENGTH)}; asking {one_line(model)}")
             case _:
                 pass
 
@@ -97,6 +99,8 @@ class Display:
         if self._verbose and thinking:
             self._notes.write(f"∴ {one_line(thinking, _NOTE_LENGTH)}")
         self._words.end(message.text, is_answer=not message.calls)
+        for url, title in {citation.url: citation.title for citation in message.citations if citation.url}.items():
+            self._notes.write(f"  {one_line(f'{title} {url}'.strip(), _NOTE_LENGTH)}")
 
 
 class StreamedWords:

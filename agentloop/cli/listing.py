@@ -1,7 +1,8 @@
-"""Lists of tools and plugins, as plain tables."""
+"""Lists of tools, plugins and models, as plain tables."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any, cast
 from agentloop import plugins
 from agentloop.cli.escape import one_line
 from agentloop.cli.targets import tools_named
+from agentloop.models import listing
 from agentloop.tools.function import Tool
 
 _DESCRIPTION_LENGTH = 100
@@ -31,6 +33,23 @@ def list_plugins() -> None:
     if not found:
         sys.stdout.write("no installed package offers anything to agentloop\n")
     _print_table([(plugin.name, plugin.group, f"{plugin.distribution} {plugin.version}", _state(plugin)) for plugin in found])
+
+
+def list_models(provider: str, *, base_url: str | None) -> None:
+    """Print the models that the provider serves.
+
+    Raises:
+        ProviderError: It is unknown, or its key is missing.
+        ModelError: It does not answer, or says no.
+    """
+    found = asyncio.run(listing.list_models(provider, base_url=base_url))
+    if not found:
+        sys.stdout.write(f"{provider} lists no models\n")
+    _print_table([(each.name, _thousands(each.context_tokens), each.title) for each in found])
+
+
+def _thousands(tokens: int | None) -> str:
+    return f"{tokens:,} tokens" if tokens else ""
 
 
 def _signature(tool: Tool[..., Any]) -> str:

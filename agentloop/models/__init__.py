@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from agentloop.deltas import Delta
-from agentloop.events import Retrying
+from agentloop.events import Notice
 from agentloop.messages import Reply, Request
 
-Hear = Callable[[Delta | Retrying], Awaitable[None]]
+Hear = Callable[[Delta | Notice], Awaitable[None]]
 """Takes what comes before the whole reply; a slow hearer slows the model."""
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from types import ModuleType
@@ -27,10 +29,34 @@ class Client(Protocol):
 
 
 _shared: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]] = WeakKeyDictionary()
+_instead: ContextVar[tuple[Client | None, bool]] = ContextVar("_instead", default=(None, True))
+
+
+@contextmanager
+def client_instead(client: Client | None, *, needs_key: bool = True) -> Generator[None]:
+    """Let models that were given no client ask this one, in the block and in the tasks begun there.
+
+    Args:
+        client: It is asked on any event loop; None asks the shared one again.
+        needs_key: Whether a provider's key must be there; without it, one that is missing is no error.
+    """
+    token = _instead.set((client, needs_key))
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
+def key_needed() -> bool:
+    """Whether a request may go where a key is asked for."""
+    return _instead.get()[1]
 
 
 async def shared_client() -> Client:
-    """Give the client of the running event loop; it is closed when the loop shuts down."""
+    """Give the client of the running event loop, or the one that stands instead; the loop's is closed when the loop shuts down."""
+    instead, _ = _instead.get()
+    if instead is not None:
+        return instead
     loop = asyncio.get_running_loop()
     known = _shared.get(loop)
     if known is not None and not known[0].is_closed:

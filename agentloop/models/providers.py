@@ -10,9 +10,10 @@ from dataclasses import dataclass
 import pydantic
 
 from agentloop.errors import ProviderError
-from agentloop.models.clients import Client
-from agentloop.models.http import HTTPModel, Timeouts
+from agentloop.models.clients import Client, key_needed
+from agentloop.models.http import HTTPModel
 from agentloop.models.retries import Retries
+from agentloop.models.server import Server, Timeouts
 from agentloop.wire import Wire
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
 
@@ -99,21 +100,38 @@ def model(
     place, colon, model_name = name.partition(":")
     if not colon or not model_name:
         raise ProviderError(f"{name!r} names no provider; write it like 'openai:{name.strip(':') or 'gpt-4o'}'")
-    provider_name, _, wire_name = place.partition("/")
-    provider = _provider(provider_name)
-    prefix = provider_name.upper()
-    chosen_url = base_url or os.environ.get(f"{prefix}_BASE_URL") or provider.base_url
+    wire, chosen_url, find_key = _chosen(place, base_url, key)
     return HTTPModel(
         name,
         model=model_name,
-        wire=_wire(provider_name, provider, wire_name),
+        wire=wire,
         base_url=chosen_url,
-        key=_key_finder(provider_name, provider, key, own_server=chosen_url != provider.base_url),
+        key=find_key,
         client=client,
         timeouts=timeouts,
         retries=retries,
         headers=headers,
     )
+
+
+def server(place: str, *, base_url: str | None = None, key: str | pydantic.SecretStr | None = None, client: Client | None = None) -> Server:
+    """Find the server of a provider, "openai" or with the format named "xaix/messages"; the arguments are those of `model`.
+
+    Raises:
+        ProviderError: The provider or the format is unknown.
+    """
+    wire, chosen_url, find_key = _chosen(place, base_url, key)
+    return Server(chosen_url, key=find_key, shown=wire.headers, client=client)
+
+
+def _chosen(
+    place: str, base_url: str | None, key: str | pydantic.SecretStr | None
+) -> tuple[Wire, str, Callable[[], pydantic.SecretStr | None]]:
+    provider_name, _, wire_name = place.partition("/")
+    provider = _provider(provider_name)
+    chosen_url = base_url or os.environ.get(f"{provider_name.upper()}_BASE_URL") or provider.base_url
+    wire = _wire(provider_name, provider, wire_name)
+    return wire, chosen_url, _key_finder(provider_name, provider, key, own_server=chosen_url != provider.base_url)
 
 
 def _provider(name: str) -> Provider:
@@ -138,7 +156,7 @@ def _key_finder(
 
     def find() -> pydantic.SecretStr | None:
         found = given.get_secret_value() if isinstance(given, pydantic.SecretStr) else given or os.environ.get(variable)
-        if not found and provider.key_variable and not own_server:
+        if not found and provider.key_variable and not own_server and key_needed():
             raise ProviderError(
                 f"{provider_name} needs a key; set {variable}, or try `agentloop demo`, which needs none",
             )

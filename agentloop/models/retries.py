@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState
 
 from agentloop.errors import BadReply, EmptyReply, ModelConnectError, ModelError
 from agentloop.events import Retrying
-from agentloop.messages import Reply
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +33,13 @@ _EMPTY_ATTEMPTS = 2
 
 
 async def with_retries(
-    attempt: Callable[[], Awaitable[Reply]],
+    attempt: Callable[[], Awaitable[Answer]],
     policy: Retries,
     *,
     may_repeat: Callable[[], bool],
     say: Callable[[Retrying], Awaitable[None]],
-) -> Reply:
-    """Run `attempt` until it gives a reply or asking again cannot help.
+) -> Answer:
+    """Run `attempt` until it gives an answer or asking again cannot help.
 
     Args:
         attempt: Sends the request once.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
 
 from agentloop.deltas import Delta
 from agentloop.messages import Request
@@ -12,12 +12,15 @@ from agentloop.messages import Request
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request as it goes over HTTP, by POST."""
+    """A request as it goes over HTTP."""
 
     path: str
     """Relative to the provider's base URL."""
-    body: bytes
+    body: bytes = b""
     """JSON text in UTF-8."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Beside those that every request of the format has."""
+    method: Literal["POST", "GET"] = "POST"
 
 
 class Decoder(Protocol):
