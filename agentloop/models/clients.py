@@ -40,11 +40,13 @@ def client_instead(client: Client | None, *, needs_key: bool = True) -> Generato
         client: It is asked on any event loop; None asks the shared one again.
         needs_key: Whether a provider's key must be there; without it, one that is missing is no error.
     """
-    token = _instead.set((client, needs_key))
+    before = _instead.get()
+    _instead.set((client, needs_key))
     try:
         yield
     finally:
-        _instead.reset(token)
+        # A fixture may end in another context than it began in, where a token would not be taken.
+        _instead.set(before)
 
 
 def key_needed() -> bool:

@@ -9,12 +9,19 @@ On the wire, a scripted gateway speaks real HTTP, and goes wrong where the scrip
     with Gateway(calls("add", a=1, b=2), status(429, retry_after=1), says("3")) as gateway:
         agent = Agent(model("openai:gpt-4o", base_url=gateway.base_url, key="any"), tools=[add])
 
+A cassette records a run against a real model once, and replays it without a network:
+
+    with Cassette("tests/cassettes/weather.json"):
+        result = agent.run_sync("What is the weather in Paris?")
+
 For your own tools, `check_toolset(toolset)` proves that they fit every model.
 """
 
 from __future__ import annotations
 
 from agentloop.testing.answers import Answer, HeardRequest, Piece, Problem
+from agentloop.testing.cassette_replay import CassetteDiverged
+from agentloop.testing.cassettes import Cassette
 from agentloop.testing.contracts import check_toolset
 from agentloop.testing.faults import Spoiled, cut, error_inside, keep_alive, malformed, no_answer, raw, redirect, slow, status
 from agentloop.testing.gateway import Gateway
@@ -23,6 +30,8 @@ from agentloop.testing.turns import ScriptExhausted, Turn, always, calls, fails,
 
 __all__ = [
     "Answer",
+    "Cassette",
+    "CassetteDiverged",
     "Gateway",
     "HeardRequest",
     "Piece",

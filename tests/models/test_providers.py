@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -17,17 +18,35 @@ async def unheard(_: object) -> None:
     pass
 
 
-@pytest.mark.parametrize("name", PROVIDERS)
-def test_every_provider_encodes_a_request_for_its_first_format(name: str):
-    outgoing = next(iter(PROVIDERS[name].wires.values()))("x/y").encode(Request([user("Hi")]), model="m")
+@pytest.mark.parametrize(("name", "wire"), [(name, wire) for name, provider in PROVIDERS.items() for wire in provider.wires])
+def test_every_provider_encodes_a_request_in_each_of_its_formats(name: str, wire: str):
+    outgoing = PROVIDERS[name].wires[wire](f"{name}/{wire}").encode(Request([user("Hello?")]), model="m")
 
-    assert json.loads(outgoing.body)["messages"] == [{"role": "user", "content": "Hi"}]
+    assert b'"Hello?"' in outgoing.body
+    assert json.loads(outgoing.body)
     assert not outgoing.path.startswith("/")
     assert not PROVIDERS[name].base_url.endswith("/")
 
 
 def test_the_providers_of_the_first_version_are_there():
-    named = {*["openai", "xaix", "openrouter", "groq", "mistral", "deepseek", "together", "xai", "ollama", "vllm", "lmstudio", "llamacpp"]}
+    named = {
+        *[
+            "openai",
+            "xaix",
+            "openrouter",
+            "groq",
+            "mistral",
+            "deepseek",
+            "together",
+            "xai",
+            "ollama",
+            "vllm",
+            "lmstudio",
+            "llamacpp",
+            "anthropic",
+            "gemini",
+        ]
+    }
 
     assert set(named) <= set(PROVIDERS)
 
@@ -100,10 +119,40 @@ async def test_an_empty_key_is_none(monkeypatch: pytest.MonkeyPatch):
         ("gpt-4o", "names no provider; write it like 'openai:gpt-4o'"),
         ("openai:", "names no provider"),
         ("opnai:gpt-4o", "did you mean 'openai'"),
-        ("nobody:m", "no provider 'nobody'; known: deepseek"),
-        ("openai/morse:gpt-4o", "does not speak 'morse'; it speaks: chat"),
+        ("nobody:m", "no provider 'nobody'; known: anthropic"),
+        ("openai/morse:gpt-4o", "does not speak 'morse'; it speaks: chat, responses"),
     ],
 )
 def test_a_wrong_name_says_what_would_be_right(name: str, words: str):
     with pytest.raises(ProviderError, match=words):
         Agent(name)
+
+
+def offer(folder: Path, value: str) -> None:
+    about = folder / "acme-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[agentloop.providers]\nacme = {value}\n")
+
+
+async def test_a_package_offers_a_provider_by_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "acme_row.py").write_text(
+        "from agentloop.models.providers import Provider\n"
+        "from agentloop.wire.openai_chat import OpenAIChat\n"
+        "ROW = Provider('http://acme.invalid/v1', {'chat': lambda origin: OpenAIChat(origin=origin)})\n"
+    )
+    offer(tmp_path, "acme_row:ROW")
+
+    with Gateway(says("Hello.")) as gateway:
+        result = await Agent(model("acme/chat:m", base_url=gateway.base_url)).run("Hi")
+
+    assert result.text == "Hello."
+
+
+def test_a_package_that_offers_something_else_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    offer(tmp_path, "json:dumps")
+
+    with pytest.raises(ProviderError, match="the plugin 'acme' offers <function dumps"):
+        model("acme:m")
