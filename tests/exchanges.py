@@ -12,6 +12,8 @@ from typing import Any
 
 FOLDER = Path(os.environ.get("AGENTLOOP_EXCHANGES") or Path(__file__).parents[2] / "shared" / "exchanges")
 
+FORMATS = ("chat", "responses", "messages", "gemini")
+
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
@@ -30,17 +32,17 @@ class Exchange:
         return f"{self.file}[{self.index}]"
 
 
-def exchanges(file_format: str) -> Iterator[Exchange]:
-    """Read the exchanges of all files of one format, in that format."""
+def exchanges(spoken: str) -> Iterator[Exchange]:
+    """Read the exchanges in one format, of all files but those of media."""
     if not (FOLDER / "INDEX.json").exists():
         return
     expected = json.loads((FOLDER / "EXPECTED.json").read_text())
     for entry in json.loads((FOLDER / "INDEX.json").read_text()):
-        if entry["format"] != file_format:
+        if entry["format"] not in FORMATS:
             continue
         interactions = json.loads((FOLDER / entry["file"]).read_text())
         for index, (interaction, key) in enumerate(zip(interactions, expected[entry["file"]], strict=True)):
-            if key is not None and key["format"] == file_format:
+            if key is not None and key["format"] == spoken:
                 body = _body(interaction)
                 content_type = interaction["content_type"] or ""
                 yield Exchange(entry["file"], index, interaction["status"], content_type, body, key)

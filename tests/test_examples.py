@@ -19,6 +19,11 @@ PRINTS = {
     "files.py": '● grep({"pattern":"harbour"})\n● read_file({"path":"letters/may.txt"})\nThe letter says: 2\tthe harbour is open again.\n',
     "two_agents.py": "Malta has 172,000 people more.\n",
     "weather.py": "It is 45 °F.\n",
+    "web_search.py": (
+        "The harbour of Oslo is clean enough to swim in again, says the city.\n"
+        "● 'The harbour of Oslo is clean enough to swim in again'\n"
+        "  Oslo's harbour https://example.org/oslo\n"
+    ),
 }
 
 # ../shared/gateway/chat-tools.txt, the request's example.
@@ -47,7 +52,7 @@ MAY_BE_THERE = {"default", "additionalProperties", "strict", "stream", "stream_o
 
 
 def run(name: str, **variables: str) -> str:
-    without_keys = {key: value for key, value in os.environ.items() if not re.match(r"OPENAI_", key)}
+    without_keys = {key: value for key, value in os.environ.items() if not re.match(r"(OPENAI|XAIX)_", key)}
     environment = without_keys | {"PYTHONPATH": str(EXAMPLES.parent), "PYTHONIOENCODING": "utf-8"} | variables
     done = subprocess.run(  # noqa: S603  # our own example
         [sys.executable, EXAMPLES / name], capture_output=True, encoding="utf-8", timeout=30, check=False, env=environment
@@ -78,3 +83,15 @@ def test_the_weather_example_sends_the_body_of_the_documents():
     assert printed == "Mild.\n"
     assert without_extras(gateway.requests[0].body) == DOCUMENTED
     assert gateway.requests[1].body["messages"][-1]["content"] == "7 °C"
+
+
+def test_the_web_search_example_sends_the_body_of_the_documents():
+    with Gateway(says("Good news."), key="sk-test") as gateway:
+        printed = run("web_search.py", XAIX_API_KEY="sk-test", XAIX_BASE_URL=gateway.base_url)
+
+    assert printed == "Good news.\n"
+    # ../shared/gateway/responses-web-search.txt, the request's example.
+    assert (gateway.requests[0].path, gateway.requests[0].body) == (
+        "/v1/responses",
+        {"model": "gpt-4.1", "tools": [{"type": "web_search_preview"}], "input": "What was a positive news story from today?"},
+    )

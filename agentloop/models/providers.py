@@ -9,13 +9,17 @@ from dataclasses import dataclass
 
 import pydantic
 
+from agentloop import plugins
 from agentloop.errors import ProviderError
 from agentloop.models.clients import Client, key_needed
 from agentloop.models.http import HTTPModel
 from agentloop.models.retries import Retries
 from agentloop.models.server import Server, Timeouts
 from agentloop.wire import Wire
+from agentloop.wire.anthropic import AnthropicMessages, MessagesQuirks
+from agentloop.wire.gemini import Gemini, GeminiQuirks
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+from agentloop.wire.openai_responses import OpenAIResponses, ResponsesQuirks
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,25 +33,57 @@ class Provider:
     """The environment variable with the key; None where none is needed."""
 
 
-def _chat(quirks: ChatQuirks | None = None) -> Mapping[str, Callable[[str], Wire]]:
+Wires = dict[str, Callable[[str], Wire]]
+
+
+def _chat(quirks: ChatQuirks | None = None) -> Wires:
     return {"chat": lambda origin: OpenAIChat(quirks, origin=origin)}
 
 
+def _responses(quirks: ResponsesQuirks | None = None) -> Wires:
+    return {"responses": lambda origin: OpenAIResponses(quirks, origin=origin)}
+
+
+def _messages(quirks: MessagesQuirks | None = None) -> Wires:
+    return {"messages": lambda origin: AnthropicMessages(quirks, origin=origin)}
+
+
+def _gemini(quirks: GeminiQuirks | None = None) -> Wires:
+    return {"gemini": lambda origin: Gemini(quirks, origin=origin)}
+
+
+# They hold nothing between requests, and see keys of their users as bearer tokens, whatever the format.
+_OWN_SERVER = _responses(ResponsesQuirks(encrypted_thinking=False, strict=False, ids=False)) | _messages(
+    MessagesQuirks(bearer=True, native_output=False, strict=False, cache="none", betas=False, unsigned_thinking=True)
+)
+
+# An app may add rows of its own; a package offers one by an entry point in the group agentloop.providers.
 # The base URLs are complete: some hold /v1, some do not, and nothing is ever appended but the format's path.
-PROVIDERS: Mapping[str, Provider] = {
+PROVIDERS: dict[str, Provider] = {
     "openai": Provider(
         "https://api.openai.com/v1",
-        _chat(ChatQuirks(max_tokens_field="max_completion_tokens")),
+        _chat(ChatQuirks(max_tokens_field="max_completion_tokens")) | _responses(),
         "OPENAI_API_KEY",
     ),
-    # new-api re-serialises requests: `strict` is lost on the way, and its Claude path refuses the role developer.
-    "xaix": Provider("https://api.xaix.me/v1", _chat(ChatQuirks(strict=False)), "XAIX_API_KEY"),
+    "anthropic": Provider("https://api.anthropic.com/v1", _messages(), "ANTHROPIC_API_KEY"),
+    "gemini": Provider("https://generativelanguage.googleapis.com/v1beta", _gemini(), "GEMINI_API_KEY"),
+    # new-api re-serialises requests: `strict` is lost on the way, its Claude path refuses the role developer, and it takes turns
+    # between accounts, so that no id of an earlier reply is known. It takes the key as a bearer token in every format, and Gemini's
+    # paths under /v1 as well.
+    "xaix": Provider(
+        "https://api.xaix.me/v1",
+        _chat(ChatQuirks(strict=False))
+        | _responses(ResponsesQuirks(web_search_type="web_search_preview", ids=False))
+        | _messages(MessagesQuirks(bearer=True, native_output=False, cache="blocks"))
+        | _gemini(GeminiQuirks(bearer=True)),
+        "XAIX_API_KEY",
+    ),
     "openrouter": Provider(
         "https://openrouter.ai/api/v1",
-        _chat(ChatQuirks(thinking_field="reasoning_details")),
+        _chat(ChatQuirks(thinking_field="reasoning_details")) | _responses() | _messages(MessagesQuirks(bearer=True, cache="blocks")),
         "OPENROUTER_API_KEY",
     ),
-    "groq": Provider("https://api.groq.com/openai/v1", _chat(), "GROQ_API_KEY"),
+    "groq": Provider("https://api.groq.com/openai/v1", _chat() | _responses(ResponsesQuirks(encrypted_thinking=False)), "GROQ_API_KEY"),
     # Mistral says "any" for required, takes ids of exactly nine letters or digits, and refuses null content and stream_options.
     "mistral": Provider(
         "https://api.mistral.ai/v1",
@@ -57,16 +93,19 @@ PROVIDERS: Mapping[str, Provider] = {
     # DeepSeek answers 400 when the reasoning of a tool run is not said back.
     "deepseek": Provider(
         "https://api.deepseek.com/v1",
-        _chat(ChatQuirks(empty_content="", thinking_field="reasoning_content", strict=False)),
+        _chat(ChatQuirks(empty_content="", thinking_field="reasoning_content", strict=False))
+        | _responses(ResponsesQuirks(encrypted_thinking=False, strict=False)),
         "DEEPSEEK_API_KEY",
     ),
     "together": Provider("https://api.together.xyz/v1", _chat(ChatQuirks(strict=False)), "TOGETHER_API_KEY"),
-    "xai": Provider("https://api.x.ai/v1", _chat(), "XAI_API_KEY"),
-    "ollama": Provider("http://127.0.0.1:11434/v1", _chat(ChatQuirks(empty_content="", strict=False))),
-    "vllm": Provider("http://127.0.0.1:8000/v1", _chat(ChatQuirks(strict=False))),
-    "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(ChatQuirks(empty_content="", strict=False))),
+    "xai": Provider("https://api.x.ai/v1", _chat() | _responses(), "XAI_API_KEY"),
+    "ollama": Provider("http://127.0.0.1:11434/v1", _chat(ChatQuirks(empty_content="", strict=False)) | _OWN_SERVER),
+    "vllm": Provider("http://127.0.0.1:8000/v1", _chat(ChatQuirks(strict=False)) | _OWN_SERVER),
+    "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(ChatQuirks(empty_content="", strict=False)) | _OWN_SERVER),
     # llama.cpp has one grammar for a reply: a form for the answer would take the place of the tools.
-    "llamacpp": Provider("http://127.0.0.1:8080/v1", _chat(ChatQuirks(empty_content="", strict=False, form_beside_tools=False))),
+    "llamacpp": Provider(
+        "http://127.0.0.1:8080/v1", _chat(ChatQuirks(empty_content="", strict=False, form_beside_tools=False)) | _OWN_SERVER
+    ),
 }
 
 
@@ -137,9 +176,21 @@ def _chosen(
 def _provider(name: str) -> Provider:
     if name in PROVIDERS:
         return PROVIDERS[name]
-    near = difflib.get_close_matches(name, PROVIDERS, n=1)
+    offered = [plugin.name for plugin in plugins.installed("agentloop.providers")]
+    if name in offered:
+        return _checked(plugins.load("agentloop.providers", name), name)
+    known = sorted((*PROVIDERS, *offered))
+    near = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise ProviderError(f"no provider {name!r}; {hint}known: {', '.join(sorted(PROVIDERS))}")
+    raise ProviderError(f"no provider {name!r}; {hint}known: {', '.join(known)}")
+
+
+def _checked(offered: object, name: str) -> Provider:
+    if not isinstance(offered, Provider):
+        raise ProviderError(
+            f"the plugin {name!r} offers {offered!r:.100} as a provider; it must be a Provider(base_url, wires, key_variable)"
+        )
+    return offered
 
 
 def _wire(provider_name: str, provider: Provider, wire_name: str) -> Wire:

@@ -12,11 +12,21 @@ from agentloop.deltas import Assembly
 from agentloop.errors import ModelError, StreamBroken
 from agentloop.messages import Reply
 from agentloop.models.reading import Reading
+from agentloop.wire import Decoder
+from agentloop.wire.anthropic_decoder import MessagesDecoder
 from agentloop.wire.error_bodies import error_from
+from agentloop.wire.gemini_decoder import GeminiDecoder
 from agentloop.wire.openai_chat_decoder import ChatDecoder
-from tests.exchanges import FOLDER, Exchange, exchanges
+from agentloop.wire.openai_responses_decoder import ResponsesDecoder
+from tests.exchanges import FOLDER, FORMATS, Exchange, exchanges
 
-CHAT = list(exchanges("chat"))
+DECODERS: dict[str, Callable[[], Decoder]] = {
+    "chat": lambda: ChatDecoder("a/b"),
+    "responses": lambda: ResponsesDecoder("a/b"),
+    "messages": lambda: MessagesDecoder("a/b"),
+    "gemini": lambda: GeminiDecoder("a/b"),
+}
+EXCHANGES = {spoken: list(exchanges(spoken)) for spoken in FORMATS}
 
 # Where the key is judged wrong, and why; the value is what is read instead.
 JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,17 +48,18 @@ JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def read(exchange: Exchange) -> dict[str, Any]:
-    """Read one answer the way a model does, and say it in the key's words."""
+def read(exchange: Exchange, *, size: int | None = None) -> dict[str, Any]:
+    """Read one answer the way a model does, in chunks of so many bytes, and say it in the key's words."""
     if exchange.status >= 400:
         error = error_from(json.loads(exchange.body), status=exchange.status, text=exchange.body.decode())
         return {"http_error": error.status}
     assembly = Assembly()
-    reading = Reading(ChatDecoder(), content_type=exchange.content_type)
+    reading = Reading(DECODERS[exchange.expected["format"]](), content_type=exchange.content_type)
     failure: ModelError | None = None
     try:
-        for delta in reading.feed(exchange.body):
-            assembly.add(delta)
+        for start in range(0, len(exchange.body), size or len(exchange.body) or 1):
+            for delta in reading.feed(exchange.body[start : start + size] if size else exchange.body):
+                assembly.add(delta)
         for delta in reading.end():
             assembly.add(delta)
         reply = assembly.reply()
@@ -84,29 +95,22 @@ def expected(exchange: Exchange) -> dict[str, Any]:
     }
 
 
-@pytest.mark.skipif(not CHAT, reason=f"no recorded exchanges at {FOLDER}; set AGENTLOOP_EXCHANGES")
-def test_every_chat_exchange_reads_as_its_key_says(record_property: Callable[[str, object], None]):
-    wrong = {exchange.name: (read(exchange), expected(exchange)) for exchange in CHAT if read(exchange) != expected(exchange)}
+@pytest.mark.skipif(not any(EXCHANGES.values()), reason=f"no recorded exchanges at {FOLDER}; set AGENTLOOP_EXCHANGES")
+@pytest.mark.parametrize("spoken", FORMATS)
+def test_every_exchange_reads_as_its_key_says(spoken: str, record_property: Callable[[str, object], None]):
+    every = EXCHANGES[spoken]
+    wrong = {exchange.name: (got, wanted) for exchange in every if (got := read(exchange)) != (wanted := expected(exchange))}
 
-    files = {exchange.file for exchange in CHAT}
-    judged = "".join(f"\n  key judged wrong: {name}: {reason}" for name, (reason, _) in JUDGED.items())
-    record_property("table", f"chat: {len(CHAT) - len(wrong)} of {len(CHAT)} exchanges in {len(files)} files read as expected{judged}")
+    names = {exchange.name for exchange in every}
+    judged = "".join(f"\n  key judged wrong: {name}: {reason}" for name, (reason, _) in JUDGED.items() if name in names)
+    files = len({exchange.file for exchange in every})
+    record_property("table", f"{spoken}: {len(every) - len(wrong)} of {len(every)} exchanges in {files} files read as expected{judged}")
     assert wrong == {}
 
 
-@pytest.mark.skipif(not CHAT, reason=f"no recorded exchanges at {FOLDER}; set AGENTLOOP_EXCHANGES")
-def test_every_chat_exchange_reads_the_same_in_small_pieces():
-    for exchange in CHAT:
-        if exchange.status >= 400 or exchange.expected["error"]:
-            continue
-        assembly = Assembly()
-        reading = Reading(ChatDecoder(), content_type=exchange.content_type)
+@pytest.mark.skipif(not any(EXCHANGES.values()), reason=f"no recorded exchanges at {FOLDER}; set AGENTLOOP_EXCHANGES")
+@pytest.mark.parametrize("spoken", FORMATS)
+def test_every_exchange_reads_the_same_in_small_pieces(spoken: str):
+    different = [exchange.name for exchange in EXCHANGES[spoken] if read(exchange, size=7) != read(exchange)]
 
-        for start in range(0, len(exchange.body), 7):
-            for delta in reading.feed(exchange.body[start : start + 7]):
-                assembly.add(delta)
-        for delta in reading.end():
-            assembly.add(delta)
-
-        whole = read(exchange)
-        assert _in_the_keys_words(assembly.partial(), None) | {"finish": whole["finish"]} == whole
+    assert different == []
