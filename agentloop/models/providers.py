@@ -72,7 +72,7 @@ PROVIDERS: dict[str, Provider] = {
     # paths under /v1 as well.
     "xaix": Provider(
         "https://api.xaix.me/v1",
-        _chat(ChatQuirks(strict=False))
+        _chat(ChatQuirks(strict=False, gemini_schemas=True))
         | _responses(ResponsesQuirks(web_search_type="web_search_preview", ids=False))
         | _messages(MessagesQuirks(bearer=True, native_output=False, cache="blocks"))
         | _gemini(GeminiQuirks(bearer=True)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -26,8 +26,8 @@ from agentloop.messages import (
     ToolDescription,
     ToolResult,
 )
-from agentloop.tools.dialects import openai_strict, plain
-from agentloop.tools.hosted import WebSearch
+from agentloop.tools.dialects import gemini, openai_strict, plain
+from agentloop.tools.hosted import ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.attachments import attachments_moved
 from agentloop.wire.openai_chat_decoder import ChatDecoder
@@ -55,6 +55,8 @@ class ChatQuirks:
     """Where the provider wants its own thinking said back."""
     form_beside_tools: bool = True
     """Whether a form for the answer may be given beside tools; where not, the model is told it in words."""
+    gemini_schemas: bool = False
+    """Whether tools for Gemini's models must be described as Gemini wants, because the gateway drops what that cannot say."""
     nine_character_ids: bool = False
     """Whether ids of calls must be nine letters or digits."""
 
@@ -71,8 +73,9 @@ class OpenAIChat:
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a chat completion."""
         body: Json = {"model": model, "messages": list(self._messages(request))}
-        if request.tools:
-            body["tools"] = self._tools(request.tools)
+        further = [tool.data for tool in request.hosted if isinstance(tool, ProviderTool)]
+        if request.tools or further:
+            body["tools"] = [*self._tools(request.tools, model), *further]
         body |= self._hosted(request.hosted)
         body |= self._settings(request.settings, has_tools=bool(request.tools))
         if request.output and not self._tells_form(request):
@@ -165,24 +168,28 @@ class OpenAIChat:
                     said["web_search_options"] = options | (
                         {"user_location": {"type": "approximate", "approximate": near}} if near else {}
                     )
+                case ProviderTool():
+                    pass
                 case _:
-                    raise not_offered(tool, origin=self._origin, offered="WebSearch; the other formats have more")
+                    raise not_offered(tool, origin=self._origin, offered="WebSearch and ProviderTool; the other formats have more")
         return said
 
-    def _tools(self, tools: Sequence[ToolDescription]) -> list[Json]:
+    def _tools(self, tools: Sequence[ToolDescription], model: str) -> list[Json]:
         # An agent asks with the same tools in every step; they are rendered in the first.
         known, said = self._said
         if known is not tools:
-            said = [self._tool(tool) for tool in tools]
+            as_gemini = self._quirks.gemini_schemas and model.startswith("gemini")
+            said = [self._tool(tool, gemini if as_gemini else plain) for tool in tools]
             self._said = (tools, said)
         return said
 
-    def _tool(self, tool: ToolDescription) -> Json:
+    def _tool(self, tool: ToolDescription, dialect: Callable[[Mapping[str, Any]], Json]) -> Json:
         function: Json = {"name": tool.name}
         if tool.description:
             function["description"] = tool.description
         strict = openai_strict(tool.parameters) if tool.strict and self._quirks.strict else None
-        function["parameters"] = strict or plain(tool.parameters)
+        # Gemini's dialect has nothing to say of a tool that takes nothing, and a gateway drops a tool that says nothing.
+        function["parameters"] = strict or dialect(tool.parameters) or plain(tool.parameters)
         if tool.strict is not None and self._quirks.strict:
             function["strict"] = strict is not None
         return {"type": "function", "function": function}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from agentloop.deltas import Assembly
-from agentloop.errors import BadReply, BadRequest, ConfigurationError, ModelError, StreamBroken
+from agentloop.errors import BadReply, BadRequest, ConfigurationError, ModelError, ServerError, StreamBroken
 from agentloop.messages import (
     Citation,
     File,
@@ -619,3 +619,323 @@ def test_a_reply_of_any_shape_ends_in_a_reply_or_a_model_error(field: str, inner
         return
 
     assert isinstance(reply.text, str)
+
+
+def whole(message: dict[str, Any], finish: str | None = "stop", **beside: Any) -> Reply:
+    return decoded({"choices": [{"index": 0, "message": message, "finish_reason": finish}], **beside}, whole=True)
+
+
+CALL = {"id": "a", "function": {"name": "f", "arguments": "{}"}}
+
+
+# Quirk 7.
+def test_a_finish_chunk_that_comes_twice_makes_no_call_twice():
+    reply = decoded(
+        chunk(tool_calls=[{"index": 0, **CALL}]),
+        chunk("tool_calls"),
+        {**chunk("tool_calls", content=""), "usage": {"prompt_tokens": 3, "completion_tokens": 2}},
+    )
+
+    assert [(call.name, call.arguments) for call in reply.calls] == [("f", "{}")]
+    assert reply.usage == Usage(3, 2)
+
+
+# Quirks 9 and 42.
+@pytest.mark.parametrize("reason", [None, ""])
+def test_a_whole_reply_needs_no_finish_reason_and_a_stream_does(reason: str | None):
+    reply = whole({"content": "Hi", "tool_calls": [CALL]}, reason)
+
+    assert (reply.text, reply.finish_reason) == ("Hi", "tool_calls")
+    with pytest.raises(StreamBroken):
+        decoded(chunk(reason, content="Hi"))
+
+
+# Quirk 20.
+def test_words_and_calls_inside_the_finish_chunk_are_read():
+    reply = decoded(chunk(content="Let me "), chunk("tool_calls", content="look.", tool_calls=[{"index": 0, **CALL}]))
+
+    assert (reply.text, len(reply.calls)) == ("Let me look.", 1)
+
+
+# Quirks 21 and 22.
+def test_a_chunk_without_choices_is_no_end_and_the_first_id_and_model_stay():
+    first = {"choices": [], "created": 0, "id": "", "model": "", "prompt_filter_results": [{"prompt_index": 0}]}
+    rest = [{"id": "one", "model": "m", **chunk(content="Hi")}, {"id": "two", "model": "m2", **chunk("stop")}]
+
+    reply = decoded(first, *rest)
+
+    assert (reply.text, reply.id, reply.model) == ("Hi", "one", "m")
+    assert reply.extra == {"prompt_filter_results": [{"prompt_index": 0}]}
+
+
+SPENT = {"prompt_tokens": 3, "completion_tokens": 2}
+USAGES: dict[str, list[dict[str, Any]]] = {
+    "in every chunk, growing": [
+        {**chunk(content="H"), "usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+        {**chunk("stop", content="i"), "usage": SPENT},
+    ],
+    "on the finish chunk": [chunk(content="Hi"), {**chunk("stop"), "usage": SPENT}],
+    "after the finish chunk": [chunk("stop", content="Hi"), {"choices": [], "usage": SPENT}],
+    "null behind it": [{**chunk("stop", content="Hi"), "usage": SPENT}, {"choices": [], "usage": None}],
+    "under Groq's name": [{**chunk("stop", content="Hi"), "x_groq": {"id": "r", "usage": SPENT}}],
+}
+
+
+# Quirk 23.
+@pytest.mark.parametrize("case", USAGES)
+def test_the_last_usage_of_a_stream_counts(case: str):
+    assert decoded(*USAGES[case]).usage == Usage(3, 2)
+
+
+# Quirk 24.
+@pytest.mark.parametrize("calls", [None, []])
+def test_calls_that_are_null_or_an_empty_list_are_none(calls: Any):
+    streamed, at_once = decoded(chunk("stop", content="Hi", tool_calls=calls)), whole({"content": "Hi", "tool_calls": calls})
+
+    assert streamed == at_once
+    assert (at_once.text, at_once.calls, at_once.finish_reason) == ("Hi", (), "stop")
+
+
+# Quirk 25.
+def test_an_error_in_the_middle_of_a_stream_is_an_error_whatever_the_finish_reason():
+    broken = {**chunk("length", content=""), "error": {"code": 502, "message": "Provider disconnected"}}
+
+    with pytest.raises(ServerError, match="Provider disconnected"):
+        decoded(chunk(content="Half a"), broken)
+
+
+# Quirk 26.
+def test_a_thought_in_a_list_of_parts_is_joined_and_goes_back_as_such_a_list():
+    def thinks(text: str) -> dict[str, Any]:
+        return chunk(content=[{"type": "thinking", "thinking": [{"type": "text", "text": text}]}])
+
+    reply = decoded(thinks("Hm, "), thinks("so."), chunk("stop", content="Four."))
+
+    said = body(Request([user("2+2?"), reply.message, user("Sure?")]), ChatQuirks(thinking_field="content"))
+    assert (reply.thinking, reply.text) == ("Hm, so.", "Four.")
+    assert said["messages"][1]["content"] == [
+        {"type": "thinking", "thinking": [{"type": "text", "text": "Hm, so."}]},
+        {"type": "text", "text": "Four."},
+    ]
+
+
+# Quirk 27.
+def test_what_a_chunk_repeats_of_the_message_so_far_is_not_read_again():
+    def both(delta: str, message: str, finish: str | None = None) -> dict[str, Any]:
+        return {"choices": [{"delta": {"content": delta}, "message": {"content": message}, "finish_reason": finish}]}
+
+    assert decoded(both("One ", "One "), both("two.", "One two.", "stop")).text == "One two."
+
+
+# Quirk 40.
+def test_a_function_call_of_the_old_kind_is_a_call():
+    streamed = decoded(
+        chunk(function_call={"name": "f", "arguments": ""}), chunk(function_call={"arguments": '{"x":1}'}), chunk("function_call")
+    )
+    at_once = whole({"content": None, "function_call": {"name": "f", "arguments": '{"x":1}'}}, "function_call")
+
+    assert streamed == at_once
+    assert [(call.name, call.arguments) for call in at_once.calls] == [("f", '{"x":1}')]
+
+
+# Quirk 41.
+def test_words_beside_calls_do_not_make_an_answer_of_them():
+    reply = whole({"content": "Let me look.", "tool_calls": [CALL]})
+
+    assert (reply.text, len(reply.calls), reply.finish_reason) == ("Let me look.", 1, "tool_calls")
+
+
+# Quirks 48, 49, 50, 54 and 55: OpenRouter, new-api, Ollama, Mistral, and many.
+@pytest.mark.parametrize(
+    ("call", "arguments"),
+    [
+        ({"function": {"name": "f"}}, "{}"),
+        ({"function": {"name": "f", "arguments": None}}, "{}"),
+        ({"function": {"name": "f", "arguments": "null"}}, "{}"),
+        ({"function": {"name": "f", "arguments": {"x": 1}}}, '{"x":1}'),
+        ({"type": None, "index": 0, "function": {"name": "f", "arguments": '{"x":1}'}}, '{"x":1}'),
+        ({"type": "function", "custom": {"input": "", "name": ""}, "function": {"name": "f", "arguments": '{"x":1}'}}, '{"x":1}'),
+    ],
+)
+def test_a_whole_call_is_read_in_every_form_that_servers_give_it(call: dict[str, Any], arguments: str):
+    reply = whole({"tool_calls": [{"index": 0, **CALL}, {"id": "b", **call}]})
+
+    assert [(each.provider_id, each.name, each.arguments) for each in reply.calls] == [("a", "f", "{}"), ("b", "f", arguments)]
+
+
+# Quirk 56.
+def test_empty_placeholders_are_nothing():
+    nothing = {"function_call": {"name": "", "arguments": ""}, "refusal": "", "annotations": None, "tool_calls": None}
+
+    reply = whole({"content": "Hi", "audio": {"id": "", "data": "", "expires_at": 0, "transcript": ""}, **nothing})
+
+    assert reply.parts == (Text("Hi"),)
+    assert reply.finish_reason == "stop"
+
+
+# Quirk 61.
+@pytest.mark.parametrize("content", [{"content": None}, {"content": ""}, {}])
+def test_beside_calls_no_content_of_any_kind_is_said_back_as_the_provider_takes_it(content: dict[str, Any]):
+    reply = whole({"tool_calls": [CALL], **content}, "tool_calls")
+
+    messages = [user("Hi"), reply.message, Message("tool", (ToolResult(reply.calls[0].id, "ok"),))]
+    assert len(reply.parts) == 1
+    assert body(Request(messages))["messages"][1]["content"] is None
+    assert body(Request(messages), ChatQuirks(empty_content=""))["messages"][1]["content"] == ""
+
+
+# Quirk 62.
+def test_a_content_that_is_an_object_is_read_as_its_json():
+    assert json.loads(whole({"content": {"city": "Zürich"}}).text) == {"city": "Zürich"}
+
+
+THINKS: dict[str, tuple[str, str, str]] = {
+    "on lines of their own": ("<think>\nHm.\n</think>\n\nFour.", "Hm.\n", "Four."),
+    "without line breaks": ("<think>Hm.</think>Four.", "Hm.", "Four."),
+    "an empty thought": ("<think>\n\n</think>\n\nFour.", "", "Four."),
+    "never closed": ("<think>Hm </thi", "Hm </thi", ""),
+    "further on, which is the model's own": ("Write <think>Hm.</think>.", "", "Write <think>Hm.</think>."),
+    "a second pair, which is the model's own": ("<think>Hm.</think>A <think>b</think>", "Hm.", "A <think>b</think>"),
+    "no tag after all": ("<thin>ice</thin>", "", "<thin>ice</thin>"),
+    "a piece of one": ("<thi", "", "<thi"),
+    "line breaks without a tag": ("\n\nFour.\n", "", "\n\nFour.\n"),
+}
+
+
+# Quirk 63.
+@pytest.mark.parametrize("case", THINKS)
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_thought_in_tags_at_the_start_of_the_content_is_no_text(case: str, size: int):
+    content, thinking, text = THINKS[case]
+
+    streamed = decoded(*(chunk(content=content[start : start + size]) for start in range(0, len(content), size)), chunk("stop"))
+
+    assert (streamed.thinking, streamed.text) == (thinking, text)
+    assert streamed == whole({"content": content})
+
+
+# Quirk 64.
+def test_a_thought_told_under_two_names_is_read_once():
+    both = {"reasoning": "Hm.", "reasoning_content": "Hm."}
+
+    assert decoded(chunk(**both), chunk(**both), chunk("stop", content="Four.")).thinking == "Hm.Hm."
+    assert whole({"content": "Four.", **both}).thinking == "Hm."
+
+
+# Quirks 65 and 71.
+def test_what_a_provider_adds_is_kept_and_its_nulls_are_not():
+    beside = {"citations": ["https://w"], "created": 0, "user": None, "service_tier": "on_demand", "system_fingerprint": ""}
+
+    streamed, at_once = decoded({**chunk("stop", content="Hi"), **beside}), whole({"content": "Hi"}, **beside)
+
+    assert streamed.extra == at_once.extra == {"citations": ["https://w"], "service_tier": "on_demand", "system_fingerprint": ""}
+
+
+# Quirk 66.
+def test_a_citation_without_a_place_is_kept_without_one():
+    place = {"url": "https://w", "title": "W", "start_index": 0, "end_index": 0}
+
+    reply = whole({"content": "Sunny.", "annotations": [{"type": "url_citation", "url_citation": place}]})
+
+    assert reply.citations == (Citation("https://w", "W"),)
+
+
+# Quirk 104.
+def test_the_place_of_a_citation_is_a_slice_of_the_text():
+    text = "Zürich: 25 °C 🌤 [w](https://w)"
+    place = {"url": "https://w", "title": "W", "start_index": text.index("["), "end_index": len(text)}
+
+    reply = whole({"content": text, "annotations": [{"type": "url_citation", "url_citation": place}]})
+
+    cited = reply.citations[0]
+    assert reply.text[cited.start : cited.end] == "[w](https://w)"
+
+
+# Quirk 69.
+@pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {"prompt_tokens": None, "completion_tokens_details": None}}])
+def test_a_reply_that_counts_no_tokens_is_a_reply(usage: dict[str, Any]):
+    assert whole({"content": "Hi"}, **usage).usage == Usage()
+
+
+# Quirk 74.
+def test_a_streamed_refusal_is_joined_and_is_no_text():
+    reply = decoded(chunk(refusal="I won't "), chunk(refusal="do that."), chunk("stop"))
+
+    assert (reply.refusal, reply.text) == ("I won't do that.", "")
+
+
+# Quirk 75.
+@pytest.mark.parametrize("streamed", [True, False])
+def test_the_reasoning_of_a_turn_goes_back_with_it(streamed: bool):
+    message = {"reasoning_content": "Hm.", "content": None, "tool_calls": [CALL]}
+    reply = decoded(chunk("tool_calls", **message)) if streamed else whole(message)
+    messages = [user("Hi"), reply.message, Message("tool", (ToolResult(reply.calls[0].id, "ok"),))]
+
+    said = body(Request(messages), ChatQuirks(thinking_field="reasoning_content"))
+
+    assert said["messages"][1]["reasoning_content"] == "Hm."
+    assert "reasoning_content" not in body(Request(messages))["messages"][1]
+
+
+# Quirk 83.
+def test_a_server_that_drops_strict_is_sent_the_whole_schema_without_it():
+    said = body(Request([user("Hi")], tools=(ToolDescription("look", "Look.", CITY, strict=True),)), ChatQuirks(strict=False))
+
+    assert said["tools"][0]["function"] == {"name": "look", "description": "Look.", "parameters": CITY}
+
+
+PICTURES: dict[str, tuple[str, str, list[Image]]] = {
+    "between words": (
+        "Here:\n![image](data:image/png;base64,cG5n)\nBluer?",
+        "Here:\n\nBluer?",
+        [Image(data=b"png")],
+    ),
+    "two": (
+        "![image](data:image/png;base64,cG5n)![image](data:image/jpeg;base64,anBn)",
+        "",
+        [Image(data=b"png"), Image(data=b"jpg", media_type="image/jpeg")],
+    ),
+    "an example": ("Write ![image](data:image/png;base64,...) there!", "Write ![image](data:image/png;base64,...) there!", []),
+    "by its address": ("![image](https://host/a.png)", "![image](https://host/a.png)", []),
+    "never closed": ("See ![image](data:image/png;base64,cG5n", "See ![image](data:image/png;base64,cG5n", []),
+    "a piece of one": ("Look! ![image](da", "Look! ![image](da", []),
+}
+
+
+# Quirk 68.
+@pytest.mark.parametrize("case", PICTURES)
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_picture_that_a_gateway_writes_into_the_text_is_a_picture(case: str, size: int):
+    content, text, pictures = PICTURES[case]
+
+    streamed = decoded(*(chunk(content=content[start : start + size]) for start in range(0, len(content), size)), chunk("stop"))
+
+    assert streamed.text == text
+    assert [part for part in streamed.parts if isinstance(part, Image)] == pictures
+    assert streamed == whole({"content": content})
+
+
+def test_a_picture_beside_the_text_is_read_by_its_bytes_or_its_address():
+    urls = ["data:image/webp;base64,d2VicA==", "https://host/a.png", "data:image/png;base64,?"]
+
+    reply = whole({"content": "Here.", "images": [{"image_url": {"url": url}} for url in urls]})
+
+    assert reply.parts[1:] == (Image(data=b"webp", media_type="image/webp"), *(Image(url=url) for url in urls[1:]))
+
+
+def test_a_gateway_is_told_of_a_tool_for_gemini_in_what_it_does_not_drop():
+    stop = {"type": "object", "properties": {"place": {"type": "string"}}, "required": ["place"], "additionalProperties": False}
+    parameters = {"type": "object", "properties": {"to": {"$ref": "#/$defs/Stop"}}, "required": ["to"], "$defs": {"Stop": stop}}
+    request = Request(
+        [user("Hi")],
+        tools=(ToolDescription("go", "Go.", parameters), ToolDescription("now", "Tell the time.", {"type": "object", "properties": {}})),
+    )
+    quirks = ChatQuirks(gemini_schemas=True)
+
+    def said(model: str) -> list[Any]:
+        return [tool["function"]["parameters"] for tool in json.loads(OpenAIChat(quirks).encode(request, model=model).body)["tools"]]
+
+    assert said("gpt-4.1") == [parameters, {"type": "object", "properties": {}}]
+    assert "$ref" not in json.dumps(said("gemini-2.5-pro"))
+    assert said("gemini-2.5-pro")[0]["properties"]["to"]["properties"] == {"place": {"type": "string"}}
+    assert said("gemini-2.5-pro")[1] == {"type": "object", "properties": {}}
