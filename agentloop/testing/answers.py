@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Any, Literal, Protocol
+from urllib.parse import parse_qsl
 
 from pydantic_core import from_json
 
@@ -13,6 +16,9 @@ from agentloop.testing.turns import Turn
 
 End = Literal["whole", "closed", "reset", "silent"]
 Outcome = Literal["open", "answered", "abandoned"]
+
+# Google's signatures are base64, so this and the rest must be, too.
+_SEAL = "scripted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,17 @@ class Answer:
         """Make an answer in one piece."""
         return cls(status=status, headers=headers, pieces=(Piece(body),), length=len(body))
 
+    @classmethod
+    def json(cls, value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+        """Make an answer in one piece of a value."""
+        return cls.whole(as_json(value), status=status, headers={"content-type": "application/json", **(headers or {})})
+
+    @classmethod
+    def stream(cls, events: Iterable[bytes], *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Make an answer of events, each sent at once."""
+        said = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", **(headers or {})}
+        return cls(headers=said, pieces=[Piece(data) for data in events])
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -77,7 +94,7 @@ def with_last(pieces: Iterable[Piece]) -> Iterator[tuple[Piece, bool]]:
 class Format(Protocol):
     """How a wire format is spoken by the server's side."""
 
-    def problem(self, body: Any) -> Problem | None:
+    def problem(self, request: HeardRequest) -> Problem | None:
         """Say why a provider would refuse the request, or None."""
         ...
 
@@ -85,7 +102,7 @@ class Format(Protocol):
         """Say what the request ends with, for errors."""
         ...
 
-    def reply(self, turn: Turn, *, body: Mapping[str, Any], number: int) -> Answer:
+    def reply(self, turn: Turn, *, request: HeardRequest, number: int) -> Answer:
         """Say the turn, streamed or whole as the request asks; `number` makes the ids."""
         ...
 
@@ -93,12 +110,58 @@ class Format(Protocol):
         """Say no."""
         ...
 
-    def broken_off(self, problem: Problem) -> bytes:
-        """Say no in the middle of a stream."""
+    def broken_off(self, problem: Problem, *, sent: Sequence[bytes]) -> bytes:
+        """Say no in the middle of a stream, behind these events."""
+        ...
+
+    def nothing(self, *, streamed: bool) -> bytes:
+        """Say, in JSON, nothing."""
+        ...
+
+
+class Lister(Format, Protocol):
+    """A format whose provider lists its models in its own way."""
+
+    def listed(self, models: Sequence[str], query: Mapping[str, str]) -> Mapping[str, Any]:
+        """List the models, or the page of them that the query asks for."""
+        ...
+
+    def described(self, model: str) -> Mapping[str, Any]:
+        """Describe one model."""
         ...
 
 
 Spoil = Callable[[Answer, Format], Answer]
+
+
+def as_json(value: Any) -> bytes:
+    """Write JSON the way servers do: compact, in UTF-8."""
+    # A lone surrogate has no UTF-8; backslashreplace makes it the very escape that JSON has for it.
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+
+
+def event(data: bytes, name: str = "") -> bytes:
+    """Make an event of a stream, with a line for its name where it has one."""
+    return (f"event: {name}\n".encode() if name else b"") + b"data: " + data + b"\n\n"
+
+
+def digest(*what: object) -> str:
+    """Make an id that looks like a provider's, and is the same in each run of a script."""
+    return hashlib.sha256(repr(what).encode("utf-8", "backslashreplace")).hexdigest()[:24]
+
+
+def seal(number: int, *content: object) -> str:
+    """Sign what a reply says, as providers sign thoughts; `number` is the reply's, so that no two replies have the same seal."""
+    mark = digest("seal", number)
+    return f"{_SEAL}{mark}{digest(mark, *content)}"
+
+
+def is_forged(signature: object, *content: object) -> bool:
+    """Whether this is one of our seals, and does not fit the content; those of real providers are taken on trust."""
+    if not isinstance(signature, str) or not signature.startswith(_SEAL):
+        return False
+    mark, rest = signature[len(_SEAL) :][:24], signature[len(_SEAL) :][24:]
+    return rest != digest(mark, *content)
 
 
 class Headers(dict[str, str]):
@@ -134,6 +197,11 @@ class HeardRequest:
     outcome: Outcome = "open"
     """"answered" as the script says, however badly that ends; "abandoned" where the client, or the gateway's end, came before that."""
     _over: Event = field(default_factory=Event, repr=False)
+
+    @property
+    def named(self) -> Mapping[str, str]:
+        """The query, by names; of a name that comes twice the last counts."""
+        return dict(parse_qsl(self.query, keep_blank_values=True))
 
     @classmethod
     def read(cls, method: str, target: str, *, headers: Iterable[tuple[str, str]], content: bytes) -> HeardRequest:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from agentloop.messages import Usage
-from agentloop.testing.answers import Answer, Piece, Problem
+from agentloop.messages import Citation
+from agentloop.testing.answers import Answer, HeardRequest, Problem, as_json, digest, event
 from agentloop.testing.chat_rules import chat_problem
 from agentloop.testing.turns import ScriptedCall, Turn
 
@@ -18,32 +16,33 @@ Json = Mapping[str, Any]
 _CREATED = 1_767_225_600
 
 
-def problem(body: Any) -> Problem | None:
+def problem(request: HeardRequest) -> Problem | None:
     """Say why a provider would refuse the request, or None."""
-    return chat_problem(body)
+    return chat_problem(request.body)
 
 
-def reply(turn: Turn, *, body: Json, number: int) -> Answer:
+def reply(turn: Turn, *, request: HeardRequest, number: int) -> Answer:
     """Say the turn, streamed or whole as the request asks; `number` makes the ids."""
-    headers = {"x-request-id": f"req_{_digest('request', number)}"}
+    body: Json = request.body
+    headers = {"x-request-id": f"req_{digest('request', number)}"}
     if not body.get("stream"):
-        return Answer.whole(as_json(_completion(turn, body, number)), headers={"content-type": "application/json", **headers})
-    events = [*(event(as_json(chunk)) for chunk in _chunks(turn, body, number)), event(b"[DONE]")]
-    return Answer(
-        headers={"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", **headers},
-        pieces=[Piece(data) for data in events],
-    )
+        return Answer.json(_completion(turn, body, number), headers=headers)
+    return Answer.stream([*(event(as_json(chunk)) for chunk in _chunks(turn, body, number)), event(b"[DONE]")], headers=headers)
 
 
 def refusal(problem: Problem) -> Answer:
     """Say no."""
-    headers = {"content-type": "application/json", **problem.headers}
-    return Answer.whole(as_json(_error(problem)), status=problem.status, headers=headers)
+    return Answer.json(_error(problem), status=problem.status, headers=problem.headers)
 
 
-def broken_off(problem: Problem) -> bytes:
+def broken_off(problem: Problem, *, sent: Sequence[bytes]) -> bytes:  # noqa: ARG001 - other formats number their events
     """Say no in the middle of a stream."""
     return event(as_json(_error(problem)))
+
+
+def nothing(*, streamed: bool) -> bytes:
+    """Say, in JSON, nothing."""
+    return event(b'{"object":"chat.completion.chunk"}') + event(b"[DONE]") if streamed else b'{"object":"chat.completion"}'
 
 
 def last_words(body: Json) -> str:
@@ -52,15 +51,14 @@ def last_words(body: Json) -> str:
     return f"the {last['role']} message {str(last.get('content'))[:200]!r}"
 
 
-def event(data: bytes) -> bytes:
-    """Make an event of a stream."""
-    return b"data: " + data + b"\n\n"
+def listed(models: Sequence[str], query: Mapping[str, str]) -> Json:  # noqa: ARG001 - OpenAI's list has no pages
+    """List the models the way OpenAI does, all at once."""
+    return {"object": "list", "data": [described(model) for model in models]}
 
 
-def as_json(value: Any) -> bytes:
-    """Write JSON the way servers do: compact, in UTF-8."""
-    # A lone surrogate has no UTF-8; backslashreplace makes it the very escape that JSON has for it.
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "backslashreplace")
+def described(model: str) -> Json:
+    """Describe a model the way OpenAI does."""
+    return {"id": model, "object": "model", "created": 0, "owned_by": "agentloop"}
 
 
 def _error(problem: Problem) -> Json:
@@ -73,7 +71,7 @@ def _completion(turn: Turn, body: Json, number: int) -> Json:
         message["reasoning_content"] = "".join(turn.thinking)
     if turn.calls:
         message["tool_calls"] = [_call(call, number, index) for index, call in enumerate(turn.calls)]
-    message |= {"refusal": "".join(turn.refusal) or None, "annotations": []}
+    message |= {"refusal": "".join(turn.refusal) or None, "annotations": [_annotation(citation) for citation in turn.citations]}
     return {
         **_head("chat.completion", body, number),
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _finish_reason(turn, body)}],
@@ -104,6 +102,8 @@ def _message_deltas(turn: Turn) -> Iterator[Json]:
     yield from ({"reasoning_content": piece} for piece in turn.thinking)
     yield from ({"refusal": piece} for piece in turn.refusal)
     yield from ({"content": piece} for piece in turn.text)
+    if turn.citations:
+        yield {"annotations": [_annotation(citation) for citation in turn.citations]}
 
 
 def _call_deltas(call: ScriptedCall, number: int, index: int) -> Iterator[Json]:
@@ -114,7 +114,12 @@ def _call_deltas(call: ScriptedCall, number: int, index: int) -> Iterator[Json]:
 
 def _call(call: ScriptedCall, number: int, index: int) -> Json:
     function = {"name": call.name, "arguments": call.arguments}
-    return {"id": f"call_{_digest('call', number, index)}", "type": "function", "function": function}
+    return {"id": f"call_{digest('call', number, index)}", "type": "function", "function": function}
+
+
+def _annotation(citation: Citation) -> Json:
+    place = {"start_index": citation.start, "end_index": citation.end}
+    return {"type": "url_citation", "url_citation": {**place, "title": citation.title, "url": citation.url}}
 
 
 def _content(turn: Turn) -> str | None:
@@ -128,7 +133,7 @@ def _finish_reason(turn: Turn, body: Json) -> str:
 
 
 def _head(kind: str, body: Json, number: int) -> Json:
-    return {"id": f"chatcmpl-{_digest('reply', number)}", "object": kind, "created": _CREATED, "model": body["model"]}
+    return {"id": f"chatcmpl-{digest('reply', number)}", "object": kind, "created": _CREATED, "model": body["model"]}
 
 
 def _tail() -> Json:
@@ -136,7 +141,7 @@ def _tail() -> Json:
 
 
 def _usage(turn: Turn, body: Json) -> Json:
-    spent = turn.usage or _estimate(turn, body)
+    spent = turn.spent(len(as_json([body["messages"], body.get("tools")])))
     return {
         "prompt_tokens": spent.input_tokens,
         "completion_tokens": spent.output_tokens,
@@ -149,16 +154,3 @@ def _usage(turn: Turn, body: Json) -> Json:
             "rejected_prediction_tokens": 0,
         },
     }
-
-
-def _estimate(turn: Turn, body: Json) -> Usage:
-    """Guess at tokens: some four characters each."""
-    read = len(as_json([body["messages"], body.get("tools")]))
-    thought = len("".join(turn.thinking))
-    written = len("".join((*turn.text, *turn.refusal))) + sum(len(call.name) + len(call.arguments) for call in turn.calls)
-    return Usage(input_tokens=-(-read // 4), output_tokens=-(-(thought + written) // 4), reasoning_tokens=-(-thought // 4))
-
-
-def _digest(*what: object) -> str:
-    """Make an id that looks like OpenAI's, and is the same in each run of a script."""
-    return hashlib.sha256(repr(what).encode()).hexdigest()[:24]

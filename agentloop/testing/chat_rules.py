@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from agentloop.testing.answers import Problem
-from agentloop.testing.schema_rules import is_list, is_object, parameters_problems, strict_problems
+from agentloop.testing.schema_rules import is_list, is_number, is_object, is_one_of, object_of, parameters_problems, strict_problems
 
 Json = Mapping[str, Any]
 
@@ -101,7 +101,7 @@ def _call_problems(message: Json, place: str) -> Iterator[Problem]:
     seen: set[str] = set()
     for number, call in enumerate(calls):
         here = f"{place}[{number}]"
-        if not is_object(call) or call.get("type") not in {"function", "custom"}:
+        if not is_object(call) or not is_one_of(call.get("type"), ("function", "custom")):
             yield _no("A tool call needs the type 'function' or 'custom'.", f"{here}.type")
             return
         call_id = call.get("id")
@@ -111,7 +111,7 @@ def _call_problems(message: Json, place: str) -> Iterator[Problem]:
             yield _no(f"The id {call_id!r} belongs to two tool calls.", f"{here}.id")
         seen.add(str(call_id))
         if call["type"] == "function":
-            yield from _function_call_problems(_object(call.get("function")), f"{here}.function")
+            yield from _function_call_problems(object_of(call.get("function")), f"{here}.function")
 
 
 def _function_call_problems(function: Json, place: str) -> Iterator[Problem]:
@@ -140,13 +140,13 @@ def _content_problems(message: Json, role: str, *, place: str) -> Iterator[Probl
             yield _no(f"A message of the role {role!r} must have content.", place, "missing_required_parameter")
     elif is_list(content) and content:
         for number, part in enumerate(content):
-            yield from _part_problems(_object(part), role, place=f"{place}[{number}]")
+            yield from _part_problems(object_of(part), role, place=f"{place}[{number}]")
     elif not isinstance(content, str):
         yield _no("Content must be a string or a list with a part in it.", place, "invalid_type")
 
 
 def _part_problems(part: Json, role: str, *, place: str) -> Iterator[Problem]:
-    kind = part.get("type")
+    kind = str(part.get("type"))
     if kind not in _PARTS[role]:
         yield _no(f"A message of the role {role!r} takes parts of the type {' or '.join(_PARTS[role])}, not {kind!r}.", f"{place}.type")
     elif kind in {"text", "refusal"}:
@@ -168,7 +168,7 @@ def _tool_problems(body: Json) -> Iterator[Problem]:
         return
     names: list[str] = []
     for number, tool in enumerate(tools):
-        kind = tool.get("type") if is_object(tool) else None
+        kind = str(object_of(tool).get("type"))
         described = tool.get(kind) if kind in {"function", "custom"} else None
         if not is_object(described):
             yield _no("A tool needs the type 'function' or 'custom', and a description under that name.", f"tools[{number}]")
@@ -186,7 +186,7 @@ def _described_tool_problems(function: Json, place: str) -> Iterator[Problem]:
         yield _no(f"The name {name!r} is none that a tool can have: {_NAME.pattern}.", f"{place}.name")
     if not isinstance(function.get("description", ""), str):
         yield _no("The description of a tool must be a string.", f"{place}.description", "invalid_type")
-    if function.get("strict") not in {None, True, False}:
+    if not is_one_of(function.get("strict"), (None, True, False)):
         yield _no("'strict' must be true, false or null.", f"{place}.strict", "invalid_type")
     if "parameters" in function:
         for wrong in _schema_problems(function["parameters"], strict=function.get("strict")):
@@ -202,12 +202,12 @@ def _choice_problems(body: Json, names: Sequence[str]) -> Iterator[Problem]:
     choice = body.get("tool_choice") or "auto"
     if is_object(choice):
         kind = choice.get("type")
-        name = _object(choice.get(str(kind))).get("name")
+        name = object_of(choice.get(str(kind))).get("name")
         if kind != "allowed_tools" and name not in names:
             yield _no(f"'tool_choice' names {name!r}, which is none of the tools: {', '.join(names)}.", "tool_choice")
-    elif choice not in {"none", "auto", "required"}:
+    elif not is_one_of(choice, ("none", "auto", "required")):
         yield _no(f"'tool_choice' is none, auto, required or a tool; not {choice!r}.", "tool_choice", "invalid_value")
-    if body.get("parallel_tool_calls") not in {None, True, False}:
+    if not is_one_of(body.get("parallel_tool_calls"), (None, True, False)):
         yield _no("'parallel_tool_calls' must be true or false.", "parallel_tool_calls", "invalid_type")
 
 
@@ -219,7 +219,7 @@ def _setting_problems(body: Json) -> Iterator[Problem]:
     if "stream_options" in said and not said.get("stream"):
         yield _no("'stream_options' is only allowed when 'stream' is true.", "stream_options")
     for name, most in (("temperature", 2), ("top_p", 1)):
-        if name in said and not (_is_number(said[name]) and 0 <= said[name] <= most):
+        if name in said and not (is_number(said[name]) and 0 <= said[name] <= most):
             yield _no(f"'{name}' must be a number from 0 to {most}.", name, "invalid_value")
     for name in ("max_tokens", "max_completion_tokens"):
         if name in said and not (isinstance(said[name], int) and said[name] >= 1):
@@ -245,29 +245,21 @@ def _output_problems(response_format: Any) -> Iterator[Problem]:
     if response_format is None:
         return
     place = "response_format"
-    kind = _object(response_format).get("type")
-    if kind not in {"text", "json_object", "json_schema"}:
+    kind = object_of(response_format).get("type")
+    if not is_one_of(kind, ("text", "json_object", "json_schema")):
         yield _no(f"The type of the output is text, json_object or json_schema; not {kind!r}.", f"{place}.type", "invalid_value")
     if kind != "json_schema":
         return
     place = f"{place}.json_schema"
-    output = _object(_object(response_format).get("json_schema"))
+    output = object_of(object_of(response_format).get("json_schema"))
     if not _is_name(output.get("name")):
         yield _no(f"The name {output.get('name')!r} is none that an output can have: {_NAME.pattern}.", f"{place}.name")
     for wrong in _schema_problems(output.get("schema"), strict=output.get("strict")):
         yield _no(f"The schema of the output is not valid: {wrong}.", f"{place}.schema", "invalid_schema")
 
 
-def _object(value: Any) -> Json:
-    return value if is_object(value) else {}
-
-
 def _is_name(value: Any) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _no(message: str, param: str, code: str | None = None) -> Problem:

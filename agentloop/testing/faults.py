@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
 from typing import Any, Literal
 
-from agentloop.testing.answers import Answer, End, Format, Piece, Problem, Spoil
-from agentloop.testing.chat_format import as_json, event
+from agentloop.testing.answers import Answer, End, Format, Piece, Problem, Spoil, as_json, event
 from agentloop.testing.turns import Failure, Turn, says
 
 _SPOILED = says("These words are spoiled on their way.")
@@ -129,12 +128,14 @@ def malformed(how: Malformed, turn: GatewayAnswer = _SPOILED, *, after: int = 1)
         after: How many events of a stream come first.
     """
 
-    def spoil(answer: Answer, _: Format) -> Answer:
+    def spoil(answer: Answer, format_: Format) -> Answer:
         if how == "html":
             return Answer.whole(_PAGE, headers={"content-type": "text/html"})
+        if how == "no_choices" and answer.streams:
+            return replace(answer, pieces=[Piece(format_.nothing(streamed=True))])
         if answer.streams:
             return replace(answer, pieces=_malformed_events(how, iter(answer.pieces), after))
-        body = _malformed_body(how, _joined(answer.pieces))
+        body = format_.nothing(streamed=False) if how == "no_choices" else _malformed_body(how, _joined(answer.pieces))
         return replace(answer, pieces=[Piece(body)], length=len(body))
 
     return Spoiled(turn, spoil)
@@ -175,7 +176,8 @@ def error_inside(
     def spoil(answer: Answer, format_: Format) -> Answer:
         if not answer.streams:
             return replace(format_.refusal(problem), headers=answer.headers)
-        return replace(answer, pieces=[*islice(answer.pieces, after), Piece(format_.broken_off(problem))])
+        sent = [*islice(answer.pieces, after)]
+        return replace(answer, pieces=[*sent, Piece(format_.broken_off(problem, sent=[piece.data for piece in sent]))])
 
     return Spoiled(turn, spoil)
 
@@ -192,15 +194,11 @@ def _delayed(pieces: Iterable[Piece], seconds: float) -> Iterator[Piece]:
 def _malformed_events(how: Malformed, pieces: Iterator[Piece], after: int) -> Iterator[Piece]:
     if how == "empty":
         return
-    if how == "no_choices":
-        yield Piece(event(b'{"object":"chat.completion.chunk"}'))
-        yield Piece(event(b"[DONE]"))
-        return
     yield from islice(pieces, after)
     if how == "not_json":
         yield Piece(event(b"upstream said: ok"))
     else:
-        yield from (Piece(_halved(piece.data) + b"\n\n") for piece in islice(pieces, 1))
+        yield from (Piece(_halved_event(piece.data)) for piece in islice(pieces, 1))
     yield from pieces
 
 
@@ -208,8 +206,6 @@ def _malformed_body(how: Malformed, body: bytes) -> bytes:
     match how:
         case "empty":
             return b""
-        case "no_choices":
-            return b'{"object":"chat.completion"}'
         case "not_json":
             return b"upstream said: ok"
         case _:
@@ -232,6 +228,11 @@ def _usual_words(number: int) -> tuple[str, str | None, str]:
 
 def _joined(pieces: Iterable[Piece]) -> bytes:
     return b"".join(piece.data for piece in pieces)
+
+
+def _halved_event(data: bytes) -> bytes:
+    head, mark, content = data.partition(b"data: ")
+    return head + mark + _halved(content.strip()) + b"\n\n"
 
 
 def _halved(data: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import Any, Self, overload
@@ -9,20 +10,28 @@ from typing import Any, Self, overload
 import httpx
 
 from agentloop.errors import ModelError
-from agentloop.testing import chat_format
-from agentloop.testing.answers import Answer, Format, HeardRequest, Problem
+from agentloop.testing import chat_format, gemini_format, messages_format, responses_format
+from agentloop.testing.answers import Answer, Format, HeardRequest, Lister, Problem
 from agentloop.testing.faults import GatewayAnswer, GatewayTurn, Spoiled, paced
 from agentloop.testing.in_process import InProcess
 from agentloop.testing.loopback import Loopback
 from agentloop.testing.turns import Always, Failure, Script, ScriptExhausted, Turn, check_playable, played
 
-_FORMATS: Mapping[str, Format] = {"/v1/chat/completions": chat_format}
+_FORMATS: Mapping[str, Format] = {
+    "/v1/chat/completions": chat_format,
+    "/v1/responses": responses_format,
+    "/v1/messages": messages_format,
+}
+_GEMINI = re.compile(r"/v1(?:beta)?/models/[^:]+:(?:generateContent|streamGenerateContent)")
+_LISTS = re.compile(r"(/v1|/v1beta)/models(?:/([^:]+))?")
 _PLAYABLE = (Turn, Failure, Problem, Answer, Spoiled)
 _NO_RETRY = {"x-should-retry": "false"}
 
 
 class Gateway:
     """A scripted gateway: `with Gateway(calls("add", a=1, b=2), says("3")) as gateway: ... gateway.base_url ...`.
+
+    It speaks chat completions, Responses, Anthropic's Messages and Gemini's generateContent, each at its provider's path.
 
     It listens on a loopback port while the `with` block lasts, in a thread of its own; `transport()` needs no port and no block.
     Turns are played in the order of the requests. A turn may also be a function of the request's body that gives one.
@@ -43,7 +52,7 @@ class Gateway:
 
         Args:
             turns: What is said, or goes wrong, in order.
-            key: The API key that requests must show; None takes any.
+            key: The API key that requests must show, in any header that the path's provider takes; None takes any.
             pace: Seconds before each event of a stream, so that a person sees it come.
             models: What `GET /v1/models` lists; requests may name any.
         """
@@ -118,12 +127,12 @@ class Gateway:
     async def answer(self, request: HeardRequest) -> Answer:
         """Take a request, write it down, and say what is sent back; the one door for the port and for transports."""
         self.requests.append(request)
-        format_ = _FORMATS.get(request.path, chat_format)
+        format_ = _format(request) or _lister(request)
         problem = self._unauthorized(request) or self._misdirected(request) or _unreadable(request)
         if problem is None and request.method == "GET":
-            answer = Answer.whole(chat_format.as_json(self._listed(request)), headers={"content-type": "application/json"})
+            answer = Answer.json(self._listed(request))
         else:
-            problem = problem or format_.problem(request.body)
+            problem = problem or format_.problem(request)
             if problem is None:
                 answer = await self._played(request, format_)
             else:
@@ -140,18 +149,18 @@ class Gateway:
             request.refused = str(error)
             return format_.refusal(Problem(message=str(error), status=500, type="server_error", code="script_exhausted", headers=_NO_RETRY))
         try:
-            return await self._said(turn, request.body, number, format_)
+            return await self._said(turn, request, number=number, format_=format_)
         except Exception as error:  # noqa: BLE001 - the turn is a function of the test's
             words = f"a turn of the script raised {type(error).__name__}: {error}"
             request.refused = words
             return format_.refusal(Problem(message=words, status=500, type="server_error", code="script_failed", headers=_NO_RETRY))
 
-    async def _said(self, turn: GatewayAnswer, body: Any, number: int, format_: Format) -> Answer:
-        said: GatewayTurn = await played(turn, body)
+    async def _said(self, turn: GatewayAnswer, request: HeardRequest, *, number: int, format_: Format) -> Answer:
+        said: GatewayTurn = await played(turn, request.body)
         check_playable(said, _PLAYABLE, player="a gateway")
         match said:
             case Turn():
-                return paced(format_.reply(said, body=body, number=number), self._pace)
+                return paced(format_.reply(said, request=request, number=number), self._pace)
             case Failure(error):
                 return format_.refusal(_problem_of(error))
             case Problem():
@@ -159,16 +168,17 @@ class Gateway:
             case Answer():
                 return said
             case Spoiled(inner, spoil):
-                return spoil(await self._said(inner, body, number, format_), format_)
+                return spoil(await self._said(inner, request, number=number, format_=format_), format_)
 
     def _unauthorized(self, request: HeardRequest) -> Problem | None:
-        if self._key is None or request.headers.get("authorization") == f"Bearer {self._key}":
+        if self._key is None or self._key in _shown_keys(request):
             return None
         return Problem(message="The API key is missing or not known.", status=401, code="invalid_api_key")
 
     def _misdirected(self, request: HeardRequest) -> Problem | None:
-        models = ["/v1/models", *(f"/v1/models/{model}" for model in self._models)]
-        expected = "POST" if request.path in _FORMATS else "GET" if request.path in models else None
+        found = _LISTS.fullmatch(request.path)
+        is_known = found is not None and (found[2] is None or found[2] in self._models)
+        expected = "POST" if _format(request) else "GET" if is_known else None
         if expected is None:
             return Problem(message=f"There is nothing at {request.method} {request.path}.", status=404, code="unknown_url")
         if request.method != expected:
@@ -176,10 +186,34 @@ class Gateway:
         return None
 
     def _listed(self, request: HeardRequest) -> Mapping[str, Any]:
-        listed = [{"id": model, "object": "model", "created": 0, "owned_by": "agentloop"} for model in self._models]
-        if request.path == "/v1/models":
-            return {"object": "list", "data": listed}
-        return next(model for model in listed if request.path.endswith(f"/{model['id']}"))
+        lister = _lister(request)
+        found = _LISTS.fullmatch(request.path)
+        if found is not None and found[2]:
+            return lister.described(found[2])
+        return lister.listed(self._models, request.named)
+
+
+def _format(request: HeardRequest) -> Format | None:
+    return gemini_format if _GEMINI.fullmatch(request.path) else _FORMATS.get(request.path)
+
+
+def _lister(request: HeardRequest) -> Lister:
+    if request.path.startswith("/v1beta/"):
+        return gemini_format
+    if request.path.startswith("/v1/models") and {"anthropic-version", "x-api-key"} <= request.headers.keys():
+        return messages_format
+    return chat_format
+
+
+def _shown_keys(request: HeardRequest) -> list[str]:
+    """Read the keys from where the path's provider takes one."""
+    headers = request.headers
+    shown = [headers.get("authorization", "").removeprefix("Bearer ")]
+    if request.path.startswith(("/v1/messages", "/v1/models")):
+        shown.append(headers.get("x-api-key", ""))
+    if request.path.startswith("/v1beta/") or _GEMINI.fullmatch(request.path):
+        shown += [headers.get("x-goog-api-key", ""), request.named.get("key", "")]
+    return shown
 
 
 def _unreadable(request: HeardRequest) -> Problem | None:

@@ -7,14 +7,15 @@ import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from threading import Lock
 from typing import Any, Generic, TypeVar, cast
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from agentloop.deltas import Delta, FinishDelta, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
+from agentloop.deltas import Delta, FinishDelta, PartDelta, RefusalDelta, TextDelta, ThinkingDelta, ToolCallDelta, UsageDelta
 from agentloop.errors import ServerError
-from agentloop.messages import FinishReason, Usage
+from agentloop.messages import Citation, FinishReason, Usage
 
 Played = TypeVar("Played")
 Asked = TypeVar("Asked")
@@ -33,6 +34,28 @@ class ScriptedCall:
         """The arguments as they are streamed."""
         return tuple(re.findall(r"\w+|\W+", self.arguments))
 
+    @property
+    def object(self) -> Mapping[str, Any]:
+        """The arguments as an object, for formats that have no other; empty where the text is none."""
+        try:
+            value = from_json(self.arguments)
+        except ValueError:
+            return {}
+        return cast("Mapping[str, Any]", value) if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A stretch of a turn's text that is cited as a whole, or not at all."""
+
+    pieces: tuple[str, ...]
+    citations: tuple[Citation, ...]
+
+    @property
+    def text(self) -> str:
+        """Its words."""
+        return "".join(self.pieces)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
@@ -43,17 +66,47 @@ class Turn:
     thinking: tuple[str, ...] = ()
     refusal: tuple[str, ...] = ()
     calls: tuple[ScriptedCall, ...] = ()
+    searches: tuple[str, ...] = ()
+    """The queries of a hosted web search, made before the text."""
+    citations: tuple[Citation, ...] = ()
     finish_reason: FinishReason | None = None
     """None ends the reply as its content asks: with "tool_calls" or with "stop"."""
     usage: Usage | None = None
 
+    def __post_init__(self) -> None:
+        length = len("".join(self.text))
+        for citation in self.citations:
+            start, end = citation.start, citation.end
+            if end and not 0 <= start < end <= length:
+                place = f"[{start}:{end}] of {length} characters of text"
+                raise ValueError(f"the citation of {citation.url!r} cites {place}; say the text first")
+
     def __and__(self, other: Turn) -> Turn:
         """Make both calls in one reply: `calls("add", a=1) & calls("sub", b=2)`."""
-        return replace(self, text=self.text + other.text, thinking=self.thinking + other.thinking, calls=self.calls + other.calls)
+        return replace(
+            self,
+            text=self.text + other.text,
+            thinking=self.thinking + other.thinking,
+            calls=self.calls + other.calls,
+            searches=self.searches + other.searches,
+            citations=self.citations + _behind(len("".join(self.text)), other.citations),
+        )
 
     def saying(self, *text: str, thinking: str = "") -> Turn:
         """Say this beside the calls."""
         return replace(self, text=_streamed(text), thinking=_streamed((thinking,)))
+
+    def searching(self, *queries: str) -> Turn:
+        """Search the web for these before anything is said, with the provider's hosted tool; chat completions do not show it."""
+        return replace(self, searches=queries)
+
+    def citing(self, *citations: Citation) -> Turn:
+        """Cite these sources: `says("It is 4.0.6.").citing(Citation("https://ruby-lang.org", "Ruby", start=6, end=11))`.
+
+        Raises:
+            ValueError: A citation lies outside of the turn's text.
+        """
+        return replace(self, citations=citations)
 
     def ending(self, finish_reason: FinishReason) -> Turn:
         """End for this reason, whatever the content: `says("and then").ending("length")`."""
@@ -68,11 +121,36 @@ class Turn:
         """Why the reply ends."""
         return self.finish_reason or ("tool_calls" if self.calls else "stop")
 
+    @property
+    def passages(self) -> Iterator[Passage]:
+        """The text, cut at the borders of its citations; a citation without a place is of the whole text."""
+        text = "".join(self.text)
+        placed = [citation if citation.end else replace(citation, end=len(text)) for citation in self.citations]
+        starts = set(accumulate(map(len, self.text), initial=0))
+        borders = sorted({0, len(text), *(border for citation in placed for border in (citation.start, citation.end))})
+        for start, end in pairwise(borders):
+            cuts = [start, *sorted(cut for cut in starts if start < cut < end), end]
+            pieces = tuple(text[first:last] for first, last in pairwise(cuts))
+            yield Passage(pieces, tuple(each for each in placed if each.start <= start and end <= each.end))
+
+    def spent(self, read: int) -> Usage:
+        """Say what tokens the reply takes: what the script says, or else a guess of some four characters each.
+
+        Args:
+            read: How many characters the model reads.
+        """
+        if self.usage:
+            return self.usage
+        thought = len("".join(self.thinking))
+        written = len("".join((*self.text, *self.refusal))) + sum(len(call.name) + len(call.arguments) for call in self.calls)
+        return Usage(input_tokens=-(-read // 4), output_tokens=-(-(thought + written) // 4), reasoning_tokens=-(-thought // 4))
+
     def deltas(self) -> Iterator[Delta]:
         """Cut the turn into what a model streams."""
         yield from map(ThinkingDelta, self.thinking)
         yield from map(RefusalDelta, self.refusal)
         yield from map(TextDelta, self.text)
+        yield from map(PartDelta, self.citations)
         for index, call in enumerate(self.calls):
             yield ToolCallDelta(index, name=call.name)
             for piece in call.pieces:
@@ -184,6 +262,11 @@ async def played(turn: Played | Callable[[Asked], Played | Awaitable[Played]], a
         return turn
     said = turn(asked)
     return await cast("Awaitable[Played]", said) if inspect.isawaitable(said) else said  # pyright: ignore[reportReturnType]  # it cannot see that a turn is never callable
+
+
+def _behind(length: int, citations: tuple[Citation, ...]) -> tuple[Citation, ...]:
+    # A citation that ends at 0 has no place, and so none to move.
+    return tuple(replace(each, start=each.start + length, end=each.end + length) if each.end else each for each in citations)
 
 
 def _streamed(text: tuple[str, ...]) -> tuple[str, ...]:
