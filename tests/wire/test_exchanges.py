@@ -10,7 +10,7 @@ import pytest
 
 from agentloop.deltas import Assembly
 from agentloop.errors import ModelError, StreamBroken
-from agentloop.messages import Reply
+from agentloop.messages import Reply, Usage
 from agentloop.models.reading import Reading
 from agentloop.wire import Decoder
 from agentloop.wire.anthropic_decoder import MessagesDecoder
@@ -27,6 +27,13 @@ DECODERS: dict[str, Callable[[], Decoder]] = {
     "gemini": lambda: GeminiDecoder("a/b"),
 }
 EXCHANGES = {spoken: list(exchanges(spoken)) for spoken in FORMATS}
+
+_EXPLAINED = "This request triggered restrictions on violative cyber content and was blocked under Anthropic's Usage Policy."
+
+
+def _gemini_call(name: str, arguments: str) -> dict[str, Any]:
+    return {"id": None, "name": name, "arguments": arguments}
+
 
 # Where the key is judged wrong, and why; the value is what is read instead.
 JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -45,6 +52,40 @@ JUDGED: dict[str, tuple[str, dict[str, Any]]] = {
             ]
         },
     ),
+    **{
+        f"pydantic__pydantic-ai/responses/openai__test_openai_responses--test_background_mode_with_tool_vcr.json[{index}]": (
+            "a reply that is only queued has no end; the key takes it for one",
+            {"finish": None, "failed": True},
+        )
+        for index in (0, 2)
+    },
+    **{
+        f"vercel__ai/messages/anthropic__anthropic--anthropic-refusal{kind}.json[0]": (
+            "the reply ends as a refusal, and the key leaves its words out",
+            {"refusal": words},
+        )
+        for kind, words in {"-no-details": "The model declined.", "": _EXPLAINED, ".stream": _EXPLAINED}.items()
+    },
+    "pydantic__pydantic-ai/gemini/vertex__test_google--test_google_model_armor_prompt_template_text_gets_blocked.json[0]": (
+        "a prompt that a filter blocks is an answer withheld (fault 84), no failed request",
+        {"finish": "content_filter", "failed": False},
+    ),
+    "vercel__ai/gemini/google__google--google-stream-no-args-tool-call.stream.json[0]": (
+        "the key leaves the pieces of streamed arguments unjoined",
+        {"tool_calls": [_gemini_call("read_theme", "{}"), *(_gemini_call("read_screen", f'{{"id": "{screen}"}}') for screen in "ABC")]},
+    ),
+    "vercel__ai/gemini/google__google--google-stream-tool-call-arguments.stream.json[0]": (
+        "the key leaves the pieces of streamed arguments unjoined",
+        {"tool_calls": [_gemini_call("getWeather", f'{{"location": "{place}"}}') for place in ("Boston", "San Francisco")]},
+    ),
+}
+# What the providers call an end that is not the content's.
+ENDS = {
+    "length": "length",
+    "max_tokens": "length",
+    "MAX_TOKENS": "length",
+    "content_filter": "content_filter",
+    "MODEL_ARMOR": "content_filter",
 }
 
 
@@ -65,19 +106,26 @@ def read(exchange: Exchange, *, size: int | None = None) -> dict[str, Any]:
         reply = assembly.reply()
     except ModelError as error:
         reply, failure = assembly.partial(), error
-    return _in_the_keys_words(reply, failure)
+    return _in_the_keys_words(reply, failure, exchange.expected["format"])
 
 
-def _in_the_keys_words(reply: Reply, failure: ModelError | None) -> dict[str, Any]:
+def _in_the_keys_words(reply: Reply, failure: ModelError | None, spoken: str) -> dict[str, Any]:
     return {
         "text": reply.text,
         "reasoning": reply.thinking,
         "refusal": reply.refusal,
         "tool_calls": [{"id": call.provider_id, "name": call.name, "arguments": call.arguments} for call in reply.calls],
         "finish": None if failure else reply.finish_reason,
-        "usage": {"input": reply.usage.input_tokens, "output": reply.usage.output_tokens},
+        "usage": _as_the_provider_counts(reply.usage, spoken),
         "failed": failure is not None and not isinstance(failure, StreamBroken),
     }
+
+
+def _as_the_provider_counts(usage: Usage, spoken: str) -> dict[str, int]:
+    """Take away what providers count apart: Anthropic what the cache held, Google thoughts and what its own tools gave to read."""
+    apart = {"messages": usage.cached_tokens + usage.cache_write_tokens, "gemini": usage.details.get("toolUsePromptTokenCount", 0)}
+    thought = usage.reasoning_tokens if spoken == "gemini" else 0
+    return {"input": usage.input_tokens - apart.get(spoken, 0), "output": usage.output_tokens - thought}
 
 
 def expected(exchange: Exchange) -> dict[str, Any]:
@@ -85,13 +133,16 @@ def expected(exchange: Exchange) -> dict[str, Any]:
     key = exchange.expected
     if "http_error" in key:
         return {"http_error": key["http_error"]}
-    said = {name: key[name] for name in ("text", "reasoning", "refusal", "tool_calls")} | JUDGED.get(exchange.name, ("", {}))[1]
+    said = {name: key[name] for name in ("text", "reasoning", "refusal", "tool_calls")}
+    judged = JUDGED.get(exchange.name, ("", {}))[1]
     ended_well = key["finish"] is not None and not key["error"]
-    content_decides = "tool_calls" if said["tool_calls"] else "stop"
-    return said | {
-        "finish": (key["finish"] if key["finish"] in {"length", "content_filter"} else content_decides) if ended_well else None,
-        "usage": key["usage"] or {"input": 0, "output": 0},
+    content_decides = "tool_calls" if (said | judged)["tool_calls"] else "stop"
+    return {
+        **said,
+        "finish": ENDS.get(key["finish"], content_decides) if ended_well else None,
+        "usage": {name: count or 0 for name, count in (key["usage"] or {"input": 0, "output": 0}).items()},
         "failed": bool(key["error"]),
+        **judged,
     }
 
 

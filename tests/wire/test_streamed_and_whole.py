@@ -35,7 +35,7 @@ values = st.recursive(st.none() | st.booleans() | st.integers(-9, 9) | words, la
 called = st.builds(
     ScriptedCall,
     st.sampled_from(["look", "now", "look_up"]),
-    st.dictionaries(words, values, max_size=3).map(lambda said: json.dumps(said, separators=(",", ":"))),
+    st.dictionaries(words, values, max_size=3).map(lambda said: json.dumps(said, ensure_ascii=False)),
 )
 usages = st.builds(
     lambda read, written, cached, thought: Usage(read + cached, 1 + written + thought, cached_tokens=cached, reasoning_tokens=thought),
