@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pydantic
 
@@ -52,10 +52,10 @@ def _gemini(quirks: GeminiQuirks | None = None) -> Wires:
     return {"gemini": lambda origin: Gemini(quirks, origin=origin)}
 
 
-# They hold nothing between requests, and see keys of their users as bearer tokens, whatever the format.
-_OWN_SERVER = _responses(ResponsesQuirks(encrypted_thinking=False, strict=False, ids=False)) | _messages(
-    MessagesQuirks(bearer=True, native_output=False, strict=False, cache="none", betas=False, unsigned_thinking=True)
-)
+# Servers on one's own machine keep nothing between requests, and take keys as bearer tokens whatever the format.
+_OWN = ResponsesQuirks(encrypted_thinking=False, strict=False, ids=False)
+_OWN_MESSAGES = _messages(MessagesQuirks(bearer=True, native_output=False, strict=False, cache="none", betas=False, unsigned_thinking=True))
+_OWN_SERVER = _responses(_OWN) | _OWN_MESSAGES
 
 # An app may add rows of its own; a package offers one by an entry point in the group agentloop.providers.
 # The base URLs are complete: some hold /v1, some do not, and nothing is ever appended but the format's path.
@@ -104,7 +104,10 @@ PROVIDERS: dict[str, Provider] = {
     "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(ChatQuirks(empty_content="", strict=False)) | _OWN_SERVER),
     # llama.cpp has one grammar for a reply: a form for the answer would take the place of the tools.
     "llamacpp": Provider(
-        "http://127.0.0.1:8080/v1", _chat(ChatQuirks(empty_content="", strict=False, form_beside_tools=False)) | _OWN_SERVER
+        "http://127.0.0.1:8080/v1",
+        _chat(ChatQuirks(empty_content="", strict=False, form_beside_tools=False))
+        | _responses(replace(_OWN, form="response_format"))
+        | _OWN_MESSAGES,
     ),
 }
 

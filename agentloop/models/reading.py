@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
+from typing_extensions import TypeIs
 
 from agentloop.deltas import Delta
 from agentloop.errors import BadReply, ReplyTooLarge
 from agentloop.models.sse import EventStream
 from agentloop.wire import Decoder
-from agentloop.wire.error_bodies import error_from
+from agentloop.wire.error_bodies import error_from, is_error
 
 _DONE = b"[DONE]"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -65,14 +66,23 @@ class Reading:
         if not self._begun:
             self._begin(b"".join(self._body))
         if self._events is None:
-            yield from self._decoded(self._decoder.feed_whole(self._whole()))
+            yield from self._read_whole()
         else:
             for data in (*self._events.feed(b"".join(self._body)), *self._events.end()):
                 yield from self._event(data)
             if self._events.stray and not self.done:
                 # A gateway that began the stream with comments and failed then writes its error without "data:".
-                yield from self._decoded(self._decoder.feed(_object(self._events.stray, "a line of the stream")))
+                yield from self._fed(_json(self._events.stray, "a line of the stream"), "a line of the stream")
         yield from self._decoder.end()
+
+    def _read_whole(self) -> Iterator[Delta]:
+        value = _json(self._whole(), "the reply")
+        if not _is_stream(value):
+            yield from self._decoded(self._decoder.feed_whole(_object(value, "the reply")))
+            return
+        # Gemini gives a stream that was not asked for as events (alt=sse) as a list of what each would have said.
+        for event in value:
+            yield from self._fed(event, "an event of the stream")
 
     def _begin(self, start: bytes) -> None:
         """Tell by the first bytes whether a stream has begun; servers name the wrong content type in both directions."""
@@ -87,7 +97,10 @@ class Reading:
         if data.strip() == _DONE:
             self.done = True
             return
-        yield from self._decoded(self._decoder.feed(_object(data, "an event of the stream")))
+        yield from self._fed(_json(data, "an event of the stream"), "an event of the stream")
+
+    def _fed(self, value: object, what: str) -> Iterator[Delta]:
+        yield from self._decoded(self._decoder.feed(_object(value, what)))
 
     def _decoded(self, deltas: Iterable[Delta]) -> Iterator[Delta]:
         try:
@@ -96,29 +109,38 @@ class Reading:
         except (ArithmeticError, AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             raise BadReply(f"the reply breaks its format ({type(error).__name__}: {error}); ask again") from error
 
-    def _whole(self) -> dict[str, Any]:
+    def _whole(self) -> bytes:
         body = b"".join(self._body).strip()
         if not body:
             raise BadReply("the reply is empty; ask again")
         if not body.startswith((b"{", b"[")):
             kind = self._content_type or "of no content type"
             raise BadReply(f"the reply is no JSON but {kind}, and begins {_start(body)}; check the base URL")
-        return _object(body, "the reply")
+        return body
 
 
-def _object(data: bytes, what: str) -> dict[str, Any]:
+def _json(data: bytes, what: str) -> object:
     try:
-        value = from_json(data)
+        return cast("object", from_json(data))
     except ValueError as error:
         value = _with_halves(data)
         if value is None:
             raise BadReply(f"{what} is no JSON ({error}): {_start(data)}; ask again") from error
+        return value
+
+
+def _object(value: object, what: str) -> dict[str, Any]:
     if isinstance(value, list):
         # Google's compatible path sends its errors as a list of one.
         raise error_from(cast("object", value))
     if not isinstance(value, dict):
-        raise BadReply(f"{what} is no JSON object: {_start(data)}; ask again")
+        raise BadReply(f"{what} is no JSON object: {_start(to_json(value))}; ask again")
     return cast("dict[str, Any]", value)
+
+
+def _is_stream(value: object) -> TypeIs[list[object]]:
+    first = cast("list[object]", value)[:1] if isinstance(value, list) else []
+    return any(isinstance(event, dict) and not is_error(cast("dict[str, Any]", event)) for event in first)
 
 
 def _with_halves(data: bytes) -> object:

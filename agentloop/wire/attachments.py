@@ -10,16 +10,17 @@ from agentloop.messages import File, Image, Message, Part, Text, ToolResult
 _SHOWN_NEXT = "See the next message."
 
 
-def attachments_moved(messages: Iterable[Message], *, from_results: bool) -> Iterator[Message]:
+def attachments_moved(messages: Iterable[Message], *, from_results: bool, left_to: str = "") -> Iterator[Message]:
     """Move what a model made, and on demand what tools returned, into user messages.
 
     Args:
         messages: The transcript.
         from_results: Whether the format's tool results hold text only.
+        left_to: An origin that takes back what it made, as it came; that stays where it is.
     """
     waiting: list[Part] = []
     for message in messages:
-        shown, attached = _apart(message, from_results=from_results)
+        shown, attached = _apart(message, from_results=from_results, left_to=left_to)
         waiting += attached
         yield shown
         # Nothing may come between calls and their results.
@@ -28,13 +29,13 @@ def attachments_moved(messages: Iterable[Message], *, from_results: bool) -> Ite
             waiting = []
 
 
-def _apart(message: Message, *, from_results: bool) -> tuple[Message, list[Part]]:
+def _apart(message: Message, *, from_results: bool, left_to: str) -> tuple[Message, list[Part]]:
     match message.role:
         case "assistant":
-            made = [part for part in message.parts if isinstance(part, Image | File)]
+            made = [part for part in message.parts if isinstance(part, Image | File) and not (part.state and part.state.origin == left_to)]
             if not made:
                 return message, []
-            kept = tuple(part for part in message.parts if not isinstance(part, Image | File))
+            kept = tuple(part for part in message.parts if not any(part is moved for moved in made))
             return Message("assistant", kept), [Text("From your last reply:"), *(replace(part, state=None) for part in made)]
         case "tool" if from_results:
             results = [_result_apart(result) for result in message.results]

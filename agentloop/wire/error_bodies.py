@@ -97,6 +97,9 @@ def _words(body: object) -> _Words | None:
 
 def _words_of(error: Mapping[str, Any]) -> _Words:
     message = error.get("message") or error.get("description") or error.get("msg") or error
+    # OpenRouter passes the provider's own words on beside "Provider returned error".
+    if isinstance(raw := as_object(error.get("metadata")).get("raw"), str):
+        message = f"{message}: {raw}"
     codes = [str(error[name]) for name in ("code", "status", "type") if error.get(name) not in (None, "")]
     details = [as_object(detail) for detail in as_list(error.get("details"))]
     codes += [str(detail["reason"]) for detail in details if "reason" in detail]

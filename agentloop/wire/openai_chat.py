@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pydantic_core import to_json
-
 from agentloop.errors import ConfigurationError
 from agentloop.messages import (
     File,
@@ -31,7 +29,7 @@ from agentloop.tools.hosted import ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.attachments import attachments_moved
 from agentloop.wire.openai_chat_decoder import ChatDecoder
-from agentloop.wire.sayable import arguments_text, as_json, base64_text, call_id, call_name, data_url, not_offered, own
+from agentloop.wire.sayable import arguments_text, as_json, base64_text, call_id, call_name, data_url, form_in_words, not_offered, own
 
 Json = dict[str, Any]
 
@@ -118,9 +116,7 @@ class OpenAIChat:
     def _instructions(self, request: Request) -> str:
         if request.output is None or not self._tells_form(request):
             return request.instructions
-        form = to_json(plain(request.output.schema)).decode()
-        told = f"When you have what you need, answer with JSON that fits this schema, and nothing else: {form}"
-        return f"{request.instructions}\n\n{told}".lstrip()
+        return f"{request.instructions}\n\n{form_in_words(request.output)}".lstrip()
 
     def _assistant(self, message: Message, ids: Mapping[str, str]) -> Json:
         said: Json = {"role": "assistant", "content": message.text or self._quirks.empty_content}

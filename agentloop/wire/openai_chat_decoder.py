@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Generator, Iterator, Mapping
-from typing import Any, cast
+from base64 import b64decode
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from typing import Any, Literal, cast
 
 from pydantic_core import to_json
 
@@ -35,8 +37,10 @@ _FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "content_filter": "content_filter",
 }
-# OpenRouter, vLLM and DeepSeek end a reply that failed on their side with these.
-_FAILED = {"error", "abort", "cancelled", "insufficient_system_resource"}
+_OPENS, _CLOSES = "<think>", "</think>"
+_PICTURE = "![image](data:"
+# OpenRouter, vLLM and DeepSeek end a reply that failed on their side with these; the last is Gemini's own word, which OpenRouter passes on.
+_FAILED = {"error", "abort", "cancelled", "insufficient_system_resource", "MALFORMED_FUNCTION_CALL"}
 
 
 class ChatDecoder:
@@ -50,6 +54,8 @@ class ChatDecoder:
         self._legacy_call: int | None = None
         self._details: dict[tuple[str, int], dict[str, Any]] = {}
         self._thought_field = ""
+        self._tags = _ThinkTags()
+        self._pictures = _Pictures()
         self._logprobs: dict[str, list[object]] = {}
 
     def feed(self, event: Json) -> Iterator[Delta]:
@@ -71,6 +77,8 @@ class ChatDecoder:
 
     def end(self) -> Iterator[Delta]:
         """Give the odds of all tokens, and what the provider wants to hear again of its thinking."""
+        yield from self._in_words(self._tags.end())
+        yield from self._pictures.end()
         if self._logprobs:
             yield ReplyDelta(extra={"logprobs": self._logprobs})
         if self._details:
@@ -100,8 +108,9 @@ class ChatDecoder:
         for name, tokens in as_object(choice.get("logprobs")).items():
             self._logprobs.setdefault(name, []).extend(as_list(tokens))
         reason = choice.get("finish_reason")
-        if is_error(choice) or reason in _FAILED:
-            raise error_from({"error": choice.get("error") or {"message": f"the reply ended with {reason!r}"}})
+        failed = next((word for word in (reason, choice.get("native_finish_reason")) if word in _FAILED), None)
+        if is_error(choice) or failed:
+            raise error_from({"error": choice.get("error") or {"message": f"the reply ended with {failed!r}"}})
         if reason:
             yield FinishDelta(_FINISH.get(reason, "stop"))
 
@@ -125,6 +134,9 @@ class ChatDecoder:
     def _thinking(self, said: Json) -> Iterator[Delta]:
         for detail in as_list(said.get("reasoning_details")):
             self._merge_detail(as_object(detail))
+        # Mistral's thoughts lie among the parts of the content, which is read as such.
+        if self._thought_field == "content":
+            return
         # Some send the same thought under both names; the first field seen is the one that is read.
         for field in (self._thought_field,) if self._thought_field else ("reasoning_content", "reasoning"):
             thought = said.get(field)
@@ -148,13 +160,20 @@ class ChatDecoder:
             case None | "":
                 return
             case str():
-                yield TextDelta(content)
+                yield from self._in_words(self._tags.feed(content))
             case list():
                 for part in cast("list[object]", content):
                     yield from self._content_part(part)
             case _:
                 # Cloudflare gives the object itself where JSON was asked for.
                 yield TextDelta(json.dumps(content, ensure_ascii=False))
+
+    def _in_words(self, deltas: Iterable[TextDelta | ThinkingDelta]) -> Iterator[Delta]:
+        for delta in deltas:
+            if isinstance(delta, TextDelta):
+                yield from self._pictures.feed(delta.text)
+            else:
+                yield delta
 
     def _content_part(self, part: object) -> Iterator[Delta]:
         if isinstance(part, str):
@@ -215,6 +234,93 @@ class ChatDecoder:
         return ToolCallDelta(self._legacy_call, name=as_text(call.get("name")), arguments=_arguments(call.get("arguments")))
 
 
+class _ThinkTags:
+    """Takes the thought out of a content that begins with `<think>`.
+
+    Perplexity, distilled models and new-api (where it is set to) write it there. Tags further on are the model's own words.
+    """
+
+    def __init__(self) -> None:
+        self._at: Literal["start", "thought", "answer"] = "start"
+        self._held = ""
+        self._after_tag = False
+
+    def feed(self, text: str) -> Iterator[TextDelta | ThinkingDelta]:
+        """Take the next words; what may be a piece of a tag is held back."""
+        text, self._held = self._held + text, ""
+        if self._at == "start":
+            if _OPENS.startswith(text) and text != _OPENS:
+                self._held = text
+                return
+            self._after_tag = text.startswith(_OPENS)
+            self._at = "thought" if self._after_tag else "answer"
+            text = text.removeprefix(_OPENS)
+        if self._at == "thought":
+            thought, closing, text = text.partition(_CLOSES)
+            if not closing:
+                thought, self._held = _without_start_of(_CLOSES, thought)
+            yield from self._said(thought)
+            if not closing:
+                return
+            self._at, self._after_tag = "answer", True
+        yield from self._said(text)
+
+    def end(self) -> Iterator[TextDelta | ThinkingDelta]:
+        """Give what was held back."""
+        yield from self._said(self._held)
+
+    def _said(self, text: str) -> Iterator[TextDelta | ThinkingDelta]:
+        # A tag stands on a line of its own.
+        if self._after_tag:
+            text = text.lstrip("\n")
+        if text:
+            self._after_tag = False
+            yield ThinkingDelta(text) if self._at == "thought" else TextDelta(text)
+
+
+class _Pictures:
+    """Takes out the pictures that new-api writes into the text of Gemini's image models, in Markdown with a data URL."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._open: list[str] = []
+
+    def feed(self, text: str) -> Iterator[TextDelta | PartDelta]:
+        """Take the next words; what may be a piece of a picture is held back."""
+        text, self._held = self._held + text, ""
+        while text:
+            if self._open:
+                piece, closing, text = text.partition(")")
+                self._open.append(piece + closing)
+                if closing:
+                    yield from self._whole()
+                continue
+            words, opening, text = text.partition(_PICTURE)
+            if opening:
+                self._open = [opening]
+            else:
+                words, self._held = _without_start_of(_PICTURE, words)
+            if words:
+                yield TextDelta(words)
+
+    def end(self) -> Iterator[TextDelta]:
+        """Give what was held back."""
+        if rest := self._held + "".join(self._open):
+            yield TextDelta(rest)
+
+    def _whole(self) -> Iterator[TextDelta | PartDelta]:
+        said, self._open = "".join(self._open), []
+        image = _picture(said.removeprefix("![image](").removesuffix(")"))
+        # An address that holds no picture is an example in the model's words.
+        yield PartDelta(image) if image.data else TextDelta(said)
+
+
+def _without_start_of(tag: str, text: str) -> tuple[str, str]:
+    """Split off what may be the first half of the tag, whose first character must occur in it once."""
+    place = text.rfind(tag[0])
+    return (text[:place], text[place:]) if place >= 0 and tag.startswith(text[place:]) else (text, "")
+
+
 def read_usage(usage: Json) -> Usage:
     """Read the tokens; nested details are flattened into `prompt_...` and `completion_...`."""
     prompt = as_object(usage.get("prompt_tokens_details"))
@@ -241,7 +347,16 @@ def _arguments(arguments: object) -> str:
 
 def _image(said: Json) -> Iterator[Delta]:
     if url := as_text(as_object(said.get("image_url")).get("url")):
-        yield PartDelta(Image(url=url))
+        yield PartDelta(_picture(url))
+
+
+def _picture(url: str) -> Image:
+    """Make a picture of its address, or of its bytes where the address is a data URL that holds them."""
+    about, _, data = url.partition(",")
+    if about.startswith("data:image/") and about.endswith(";base64"):
+        with contextlib.suppress(ValueError):
+            return Image(data=b64decode(data, validate=True), media_type=about.removeprefix("data:").removesuffix(";base64"))
+    return Image(url=url)
 
 
 def _citation(annotation: Json) -> Iterator[Delta]:

@@ -10,7 +10,8 @@ from typing import Any, cast
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import HostedTool, State, ToolCall
+from agentloop.messages import HostedTool, OutputSchema, State, ToolCall
+from agentloop.tools.dialects import plain
 from agentloop.wire.lenient import as_object
 
 _LONGEST_ID = 40
@@ -58,6 +59,12 @@ def base64_text(data: bytes | None) -> str:
 def data_url(media_type: str, data: bytes | None) -> str:
     """Say bytes as a data URL."""
     return f"data:{media_type};base64,{base64_text(data)}"
+
+
+def form_in_words(output: OutputSchema) -> str:
+    """Tell the form of the answer where it cannot be given beside tools."""
+    form = to_json(plain(output.schema)).decode()
+    return f"When you have what you need, answer with JSON that fits this schema, and nothing else: {form}"
 
 
 def not_offered(tool: HostedTool, *, origin: str, offered: str) -> ConfigurationError:

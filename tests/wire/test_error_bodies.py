@@ -72,6 +72,47 @@ BODIES: dict[str, tuple[int | None, Any, type[ModelHTTPError], str]] = {
     "an error without a message": (500, {"error": {}}, ServerError, "500"),
     "no JSON": (502, None, ServerError, "<html>bad gateway"),
     "forbidden": (403, {"error": {"message": "no"}}, AuthError, "no"),
+    "OpenRouter, no key": (401, {"error": {"message": "No cookie auth credentials found", "code": 401}}, AuthError, "No cookie"),
+    "OpenRouter, errors of fallbacks": (
+        400,
+        {
+            "error": {
+                "message": "This endpoint's maximum context length is 8",
+                "code": 400,
+                "metadata": {"previous_errors": [{"code": 400}]},
+            }
+        },
+        ContextTooLong,
+        "is 8",
+    ),
+    "OpenRouter, the provider's own words": (
+        400,
+        {"error": {"message": "Provider returned error", "code": 400, "metadata": {"raw": '{"message":"prompt is too long: 9 > 8"}'}}},
+        ContextTooLong,
+        "9 > 8",
+    ),
+    "Groq, a choice that the model did not heed": (
+        400,
+        {"error": {"message": "Tool choice is required, but model did not call a tool", "code": "tool_use_failed"}},
+        BadRequest,
+        "did not call",
+    ),
+    "Google, too many tokens a minute": (
+        429,
+        {"error": {"code": 429, "message": "Quota exceeded for input_token_count, limit: 250000", "status": "RESOURCE_EXHAUSTED"}},
+        RateLimited,
+        "input_token_count",
+    ),
+    "Azure, a prompt that is filtered": (400, {"error": {"message": "filtered", "code": "content_filter"}}, BadRequest, "filtered"),
+    "no such model, chat": (404, {"error": {"message": "no model x", "code": "model_not_found"}}, BadRequest, "no model x"),
+    "no such model, responses": (400, {"error": {"message": "no model x", "code": "model_not_found"}}, BadRequest, "no model x"),
+    "a parameter that the model does not take": (
+        400,
+        {"error": {"message": "Unsupported parameter: 'stop'", "code": "unsupported_parameter", "param": "stop"}},
+        BadRequest,
+        "'stop'",
+    ),
+    "a code that is a number, and no message": (400, {"error": {"code": 7, "type": None}}, BadRequest, "7"),
     "a lock": (409, {"error": {"message": "locked"}}, ServerError, "locked"),
 }
 
@@ -84,6 +125,14 @@ def test_a_body_becomes_the_error_it_means_with_the_servers_words(case: str):
 
     assert type(error) is kind
     assert words in str(error)
+
+
+# Quirk 102.
+def test_an_empty_refusal_is_said_to_have_no_words():
+    error = error_from(None, status=502)
+
+    assert type(error) is ServerError
+    assert str(error) == "the server answered 502: no words"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from agentloop.messages import (
     Image,
     Message,
     OutputSchema,
+    Refusal,
     Reply,
     Request,
     Settings,
@@ -745,6 +746,16 @@ def test_words_beside_calls_do_not_make_an_answer_of_them():
     assert (reply.text, len(reply.calls), reply.finish_reason) == ("Let me look.", 1, "tool_calls")
 
 
+# Quirk 45.
+def test_a_call_that_gemini_could_not_write_is_a_failed_reply_behind_openrouter_too():
+    choice = {"message": {"content": ""}, "finish_reason": "stop", "native_finish_reason": "MALFORMED_FUNCTION_CALL"}
+
+    with pytest.raises(ServerError, match="MALFORMED_FUNCTION_CALL") as failure:
+        decoded({"choices": [choice]}, whole=True)
+
+    assert failure.value.retryable
+
+
 # Quirks 48, 49, 50, 54 and 55: OpenRouter, new-api, Ollama, Mistral, and many.
 @pytest.mark.parametrize(
     ("call", "arguments"),
@@ -877,11 +888,29 @@ def test_the_reasoning_of_a_turn_goes_back_with_it(streamed: bool):
     assert "reasoning_content" not in body(Request(messages))["messages"][1]
 
 
-# Quirk 83.
-def test_a_server_that_drops_strict_is_sent_the_whole_schema_without_it():
-    said = body(Request([user("Hi")], tools=(ToolDescription("look", "Look.", CITY, strict=True),)), ChatQuirks(strict=False))
+# Quirk 82.
+def test_an_assistants_message_holds_nothing_that_a_gateway_drops():
+    parts = (
+        Thinking("Hm.", State("openai/chat", '{"reasoning_details":[{"type":"reasoning.text","text":"Hm."}]}')),
+        Text("Sunny [1]"),
+        Citation("https://w", "W", 6, 9),
+        Refusal("I won't go on."),
+        ToolCall("a", "look"),
+    )
 
-    assert said["tools"][0]["function"] == {"name": "look", "description": "Look.", "parameters": CITY}
+    said = body(Request([user("Hi"), Message("assistant", parts), Message("tool", (ToolResult("a", "sun"),))]))
+
+    assert said["messages"][1].keys() == {"role", "content", "tool_calls"}
+    assert said["messages"][2].keys() == {"role", "tool_call_id", "content"}
+
+
+# Quirk 83.
+def test_a_server_that_drops_strict_is_sent_the_schema_as_it_is_and_no_strict():
+    schema = {"type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}
+
+    said = body(Request([user("Hi")], tools=(ToolDescription("look", "Look.", schema, strict=True),)), ChatQuirks(strict=False))
+
+    assert said["tools"][0]["function"] == {"name": "look", "description": "Look.", "parameters": schema}
 
 
 PICTURES: dict[str, tuple[str, str, list[Image]]] = {

@@ -1,0 +1,237 @@
+"""A transcript as the items of POST /responses: what the provider made goes back as it came, in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from agentloop.errors import ConfigurationError
+from agentloop.messages import Citation, File, Image, Message, Opaque, Part, Refusal, Text, Thinking, ToolCall, ToolResult
+from agentloop.wire.attachments import attachments_moved
+from agentloop.wire.lenient import as_list, as_object, as_text
+from agentloop.wire.sayable import arguments_text, base64_text, call_id, call_name, data_url, own
+
+Json = dict[str, Any]
+
+_LONGEST_CALL_ID = 64
+# Which field of a message's part holds its words.
+_WORDS = {"output_text": "text", "text": "text", "refusal": "refusal"}
+# Calls that whoever asks must answer; without their outputs OpenAI refuses them.
+_ANSWERED_BY_US = {"apply_patch_call", "computer_call", "custom_tool_call", "local_shell_call", "shell_call"}
+
+
+def without_nulls(item: Mapping[str, Any]) -> Json:
+    """Leave out what is null; OpenAI's schema of what is said back knows fewer nulls than its replies hold."""
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def message_words(item: Mapping[str, Any]) -> dict[str, str]:
+    """Read the words of a message item: its "text" and its "refusal"."""
+    words = {"text": "", "refusal": ""}
+    for part in message_parts(item):
+        if field := _WORDS.get(as_text(part.get("type"))):
+            words[field] += as_text(part.get(field))
+    return words
+
+
+def message_parts(item: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """List the parts of a message item; some servers give one text in their place."""
+    content = item.get("content")
+    return [{"type": "output_text", "text": content}] if isinstance(content, str) else [as_object(part) for part in as_list(content)]
+
+
+def kept_message(item: Mapping[str, Any]) -> Json:
+    """Keep all of a message item but its words, which its text has; where each part's words end is kept in "length"."""
+    content: list[Json] = []
+    for part in message_parts(item):
+        kept = without_nulls(part)
+        kept.pop("logprobs", None)
+        if field := _WORDS.get(as_text(part.get("type"))):
+            kept["length"] = len(as_text(kept.pop(field, "")))
+        content.append(kept)
+    return {**without_nulls(item), "type": "message", "content": content}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputItems:
+    """Says transcripts to one provider."""
+
+    origin: str
+    system_role: Literal["system", "developer"] = "system"
+    ids: bool = True
+    """Whether the provider's ids of messages and calls are said."""
+    stored: bool = True
+    """Whether the provider can look up what an item leaves out by its id."""
+
+    def said(self, messages: Sequence[Message]) -> Iterator[Json]:
+        """Say the messages."""
+        answered = {as_text(state.get("call_id")) for state in self._opaque(messages) if as_text(state.get("type")).endswith("_output")}
+        call_ids: dict[str, str] = {}
+        for message in attachments_moved(messages, from_results=False, left_to=self.origin):
+            match message.role:
+                case "assistant":
+                    call_ids = {call.id: self._call_id(call) for call in message.calls}
+                    yield from self._reply(message, call_ids, answered)
+                case "tool":
+                    yield from (_output(result, call_ids) for result in message.results)
+                    yield from self._opaque([message])
+                case "system" if message.text:
+                    yield {"role": self.system_role, "content": message.text}
+                case "user":
+                    yield from self._opaque([message])
+                    yield from _user(message)
+                case _:
+                    continue
+
+    def _opaque(self, messages: Sequence[Message]) -> Iterator[Json]:
+        for message in messages:
+            for part in message.parts:
+                if isinstance(part, Opaque) and (state := own(part.state, self.origin)) is not None:
+                    yield state
+
+    def _call_id(self, call: ToolCall) -> str:
+        known = call.provider_id if own(call.state, self.origin) is not None else None
+        return known if known and len(known) <= _LONGEST_CALL_ID else call_id(call)
+
+    def _reply(self, message: Message, call_ids: Mapping[str, str], answered: set[str]) -> list[Json]:
+        items = list(_Reply(self, call_ids, answered).items(message))
+        led = self._without_orphans(items)
+        if len(led) < len(items) and self.ids:
+            # By its id OpenAI knows which thought an item came from, and refuses it without that thought.
+            items = list(_Reply(replace(self, ids=False), call_ids, answered).items(message))
+            led = self._without_orphans(items)
+        return led
+
+    def _without_orphans(self, items: Sequence[tuple[Json, bool]]) -> list[Json]:
+        """Leave out each reasoning item that says nothing by itself, and each without the item that it led to; OpenAI refuses both."""
+        led: list[Json] = []
+        is_followed = False
+        for item, is_own in reversed(items):
+            if item.get("type") == "reasoning":
+                says_it_all = bool(item.get("encrypted_content") or item.get("content"))
+                if not is_followed or not (self.stored or says_it_all):
+                    continue
+            is_followed = is_own
+            led.append(item)
+        return led[::-1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """Says one reply."""
+
+    speaker: InputItems
+    call_ids: Mapping[str, str]
+    answered: set[str]
+
+    def items(self, message: Message) -> Iterator[tuple[Json, bool]]:
+        """Say its parts, each with whether the provider made it; foreign words that stand side by side become one message."""
+        foreign: list[str] = []
+        refusal = ""
+        for part in message.parts:
+            if isinstance(part, Refusal):
+                refusal += part.text
+                continue
+            item = self._own(part, refusal)
+            is_own = item is not None
+            if item is None:
+                foreign += [refusal, part.text if isinstance(part, Text) else ""]
+                item = self._call(part) if isinstance(part, ToolCall) else None
+            refusal = ""
+            if item is not None:
+                yield from _spoken(foreign)
+                foreign = []
+                yield item, is_own
+        yield from _spoken([*foreign, refusal])
+
+    def _own(self, part: Part, refusal: str) -> Json | None:
+        """Say a part that the provider made as it was; None for any other."""
+        state = None if isinstance(part, Refusal | Citation | File | ToolResult) else own(part.state, self.speaker.origin)
+        if state is None:
+            return None
+        match part:
+            case Thinking() if state.get("type") == "reasoning":
+                return {"summary": [], **without_nulls(state)}
+            case Text(text) | Thinking(text):
+                return self._message(state, text, refusal)
+            case ToolCall():
+                kept = {name: value for name, value in state.items() if name != "id" or self.speaker.ids}
+                return kept | self._call(part)
+            case Image():
+                return {**state, "result": part.url or base64_text(part.data)}
+            case _:
+                is_unanswered = as_text(state.get("type")) in _ANSWERED_BY_US and as_text(state.get("call_id")) not in self.answered
+                return None if is_unanswered else state
+
+    def _call(self, call: ToolCall) -> Json:
+        return {
+            "type": "function_call",
+            "call_id": self.call_ids[call.id],
+            "name": call_name(call.name),
+            "arguments": arguments_text(call),
+        }
+
+    def _message(self, kept: Json, text: str, refusal: str) -> Json | None:
+        parts: list[Json] = [dict(as_object(part)) for part in as_list(kept.get("content", [{"type": "output_text"}]))]
+        left = {"text": text, "refusal": refusal}
+        is_whole = True
+        for part in parts:
+            if field := _WORDS.get(as_text(part.get("type"))):
+                length = part.pop("length", len(left[field]))
+                part[field], left[field] = left[field][:length], left[field][length:]
+                is_whole = is_whole and len(part[field]) == length
+            if part.get("type") == "output_text":
+                part |= {"annotations": part.get("annotations", []), "logprobs": []}
+        if not is_whole or any(left.values()):
+            # Somebody has changed the words: they are no longer the provider's.
+            return None
+        if self.speaker.ids and kept.get("id"):
+            return {"type": "message", "role": "assistant", "status": "completed", **kept, "content": parts}
+        phase: Json = {"phase": kept["phase"]} if kept.get("phase") else {}
+        return _assistant(text + refusal) | phase
+
+
+def _spoken(words: Sequence[str]) -> Iterator[tuple[Json, bool]]:
+    if text := "".join(words):
+        yield _assistant(text), False
+
+
+def _assistant(text: str) -> Json:
+    # The type may be left out of other messages; llama.cpp wants it here.
+    return {"type": "message", "role": "assistant", "content": text}
+
+
+def _output(result: ToolResult, call_ids: Mapping[str, str]) -> Json:
+    content = result.content
+    is_text = isinstance(content, str) or all(isinstance(part, Text) for part in content)
+    said = result.text if is_text or isinstance(content, str) else [_part(part) for part in content]
+    return {"type": "function_call_output", "call_id": call_ids.get(result.call_id, result.call_id), "output": said}
+
+
+def _user(message: Message) -> Iterator[Json]:
+    match tuple(part for part in message.parts if not isinstance(part, Opaque)):
+        case () | (Text(""),):
+            # A message must have content.
+            return
+        case (Text(text),):
+            yield {"role": "user", "content": text}
+        case parts:
+            yield {"role": "user", "content": [_part(part) for part in parts]}
+
+
+def _part(part: Part) -> Json:
+    match part:
+        case Text(text):
+            return {"type": "input_text", "text": text}
+        case Image():
+            url = part.url or data_url(part.media_type, part.data)
+            return {"type": "input_image", "image_url": url, "detail": part.detail or "auto"}
+        case File() if part.media_type.startswith("audio/"):
+            raise ConfigurationError(f"responses take no sound ({part.name!r}); write it down first, or use the chat format")
+        case File(url=str(url)):
+            return {"type": "input_file", "file_url": url}
+        case File(data=data):
+            return {"type": "input_file", "filename": part.name, "file_data": data_url(part.media_type, data)}
+        case _:
+            raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
