@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Iterable
 from types import MethodType
 from typing import Any
@@ -36,9 +37,9 @@ def collect(tools: Iterable[Toolset | Callable[..., Any]]) -> dict[str, Tool[...
 def describe_unknown(name: str, known: Collection[str]) -> str:
     """Tell a model that there is no such tool, which comes nearest, and which there are."""
     name = name[:_LONGEST_NAME]
-    # Models also write `functions.search` and `Search`.
+    # Models also write `functions.search`, `default_api:search` and `Search`.
     by_lower = {each.lower(): each for each in known}
-    nearest = difflib.get_close_matches(name.lower().rpartition(".")[2], by_lower, n=1)
+    nearest = difflib.get_close_matches(re.split(r"[.:/]", name.lower())[-1].strip(), by_lower, n=1)
     guess = f" Did you mean {by_lower[nearest[0]]!r}?" if nearest else ""
     names = sorted(known)
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -55,9 +55,10 @@ async def test_comments_between_the_events_say_nothing():
 
 
 # Quirk 5.
-async def test_blank_lines_before_a_whole_reply_are_skipped():
+@pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
+async def test_blank_lines_before_a_whole_reply_are_skipped(content_type: str):
     body = '{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}'
-    with Gateway(raw("\n         \n", "\n         \n", body, content_type="application/json")) as gateway:
+    with Gateway(raw("\n         \n", "\n         \n", body, content_type=content_type)) as gateway:
         reply, _ = await ask(asking(gateway), stream=False)
 
     assert reply.text == "Hi"

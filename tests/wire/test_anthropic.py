@@ -484,6 +484,7 @@ CHAINS = {
     "without thoughts": ([assistant(LOOKING), SUNNY], False),
     "with another's thoughts": ([assistant(Thinking("hm", own({}, "openai/chat")), LOOKING), SUNNY], False),
     "without thoughts before the last": ([assistant(LOOKING), SUNNY, assistant(THOUGHT, LOOKING), SUNNY], False),
+    "with thoughts, behind an answer without": ([assistant(Text("Hm")), user("So?"), assistant(THOUGHT, LOOKING), SUNNY], True),
     "that has answered": ([assistant(LOOKING), SUNNY, assistant(Text("Sun")), user("Sure?")], True),
     "that paused": ([assistant(THOUGHT, Opaque(own(SEARCH)))], True),
     "that paused without thoughts": ([assistant(Opaque(own(SEARCH)))], False),
