@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from time import monotonic
 from typing import Any
 
+from agentloop.approvals import Granted, Ruling, Settled
+from agentloop.early import Answered
+from agentloop.errors import LimitReached
 from agentloop.events import CallEnded, CallProgress, CallStarted, Emit
 from agentloop.messages import ToolCall, ToolResult
 from agentloop.run import Run
@@ -17,6 +20,7 @@ from agentloop.tools.context import Context
 from agentloop.tools.function import Tool
 from agentloop.tools.gates import gate
 from agentloop.tools.results import to_failure
+from agentloop.transcript import Question
 
 
 async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
@@ -27,7 +31,8 @@ async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
     """
     most = run.budget.limits.calls_per_reply
     above = {call.id for call in run.transcript.asked[-1].calls[most:]}
-    run.budget.take_calls(sum(call.id not in above for call in calls))
+    counted = {call.id for call in calls if run.early and run.early.has(call)}
+    run.budget.take_calls(sum(call.id not in above and call.id not in counted for call in calls))
     for call in calls:
         if call.id in above:
             words = f"Not run: one reply may make {most} calls and this one made more. Make fewer at once."
@@ -38,23 +43,53 @@ async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
                 group.create_task(_answer(call, run))
 
 
+def answer_early(call: ToolCall, run: Run) -> Coroutine[Any, Any, Answered] | None:
+    """Begin to answer a call whose reply still comes, where that may be done: it only reads, and nobody need be asked."""
+    tool = run.tools.get(call.name)
+    if tool is None or tool.options.effect != "read" or run.waits(call) or run.repeats.answer(call):
+        return None
+    try:
+        run.budget.take_calls(1)
+    except LimitReached:
+        return None
+    return _timed(call, run)
+
+
 async def _answer(call: ToolCall, run: Run) -> None:
-    run.emit(CallStarted(call))
-    started = monotonic()
-    result = await _result(call, run)
-    _write(result, call, run, seconds=monotonic() - started)
+    begun = run.early.taken(call) if run.early else None
+    result, seconds = await (begun or _timed(call, run))
+    _write(result, call, run, seconds=seconds)
+
+
+async def _timed(call: ToolCall, run: Run) -> Answered:
+    async with run.slots:
+        ruling = run.ruling(call)
+        made = ruling.call if isinstance(ruling, Granted) else call
+        run.emit(CallStarted(made))
+        started = monotonic()
+        result = await _result(made, ruling, run)
+        return result, monotonic() - started
 
 
 def _write(result: ToolResult, call: ToolCall, run: Run, *, seconds: float = 0.0) -> None:
-    run.transcript.add_result(result)
+    run.write(call, result)
     run.emit(CallEnded(call, result, seconds))
 
 
-async def _result(call: ToolCall, run: Run) -> ToolResult:
-    decision = run.transcript.decisions.get(call.id)
-    if decision and decision.word == "denied":
-        words = f"The user denied this call{f': {decision.reason}' if decision.reason else '.'}"
-        return ToolResult(call.id, words, is_error=True, name=call.name)
+async def _result(call: ToolCall, ruling: Ruling, run: Run) -> ToolResult:
+    match ruling:
+        case Granted():
+            return ruling.told(await _made(call, run))
+        case Settled(result):
+            return result
+        case Question():
+            # The loop dispatches no such call; the door stays shut all the same.
+            return ToolResult(call.id, "The call was not approved, so it was not made.", is_error=True, name=call.name)
+
+
+async def _made(call: ToolCall, run: Run) -> ToolResult:
+    if known := run.repeats.answer(call):
+        return known
     tool = run.tools.get(call.name)
     if tool is None:
         return ToolResult(call.id, describe_unknown(call.name, run.tools), is_error=True, name=call.name)
@@ -89,6 +124,7 @@ def _context(call: ToolCall, run: Run, progress: Callable[[object], None]) -> Co
         call=call,
         idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
         progress=progress,
+        run=run,
     )
 
 

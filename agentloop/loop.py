@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from agentloop.deltas import Delta, ShownDelta
-from agentloop.dispatch import dispatch
-from agentloop.errors import ContentFiltered, LengthLimit, ModelRefused
-from agentloop.events import Notice, PartialOutput, Paused, Replied, StepStarted
+from agentloop.deltas import Delta, RestartDelta, ShownDelta, ToolCallDelta
+from agentloop.dispatch import answer_early, dispatch
+from agentloop.early import Early
+from agentloop.errors import ContentFiltered, LengthLimit, LimitReached, ModelRefused
+from agentloop.events import Notice, PartialOutput, Replied, StepStarted
 from agentloop.messages import Reply, Request, Settings
 from agentloop.run import Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
@@ -15,53 +16,83 @@ from agentloop.transcript import Ask, Dispatch, Done, Wait
 
 async def advance(run: Run) -> None:
     """Move the run forward until it is done or must wait for a person."""
-    while True:
+    try:
+        while await _moved(run):
+            pass
+    finally:
+        if run.early:
+            run.early.cancel()
+
+
+async def _moved(run: Run) -> bool:
+    """Make the next move, and say whether there may be another."""
+    try:
         match run.transcript.next_move(run.waits):
             case Ask():
                 await ask(run)
             case Dispatch(calls):
                 await dispatch(calls, run)
             case Wait(calls):
-                run.emit(Paused(calls))
-                return
+                run.pause(calls)
+                return False
             case Done():
-                if run.accept():
-                    return
+                return not run.accept()
+    except LimitReached as reached:
+        if not run.concludes(reached):
+            raise
+    return True
 
 
 async def ask(run: Run) -> None:
     """Ask the model for the next reply and write it down.
 
     Raises:
-        LimitReached: The run may take no further step.
+        LimitReached: The run may not go on.
         ModelError: There is no reply, or none that the run can go on with; nothing is written down.
     """
-    run.budget.take_step()
-    request = _request(run)
-    run.emit(StepStarted(request.step))
-
-    growing = run.output.growing() if run.output else None
-
-    async def hear(delta: Delta | Notice) -> None:
-        if isinstance(delta, ShownDelta | Notice):
-            run.emit(delta)
-            if growing and (value := growing.grown(delta)) is not None:
-                run.emit(PartialOutput(value))
-            await run.room()
-
-    reply = await run.model.ask(request, hear)
-    run.budget.usage += reply.usage
+    if run.limited is None:
+        run.repeats.check()
+        run.budget.take_step()
+    async with run.budget.reserve(input_tokens=run.expected_input(), output_tokens=run.settings.max_tokens) as most:
+        reply = await _reply(run, most)
+        run.count(reply.usage)
+    if reply.finish_reason == "length" and most is not None and most != run.settings.max_tokens:
+        raise run.budget.spent()
     _must_be_whole(reply)
+    if run.limited is not None and reply.calls:
+        raise LimitReached(
+            f"the run reached its limit of {run.limited}, and the model calls more tools instead of answering", limit=run.limited
+        )
     run.emit(Replied(run.transcript.add_reply(reply)))
 
 
-def _request(run: Run) -> Request:
+async def _reply(run: Run, most: int | None) -> Reply:
+    request = _request(run, most)
+    run.emit(StepStarted(request.step))
+    growing = run.output.growing() if run.output else None
+    early = run.early = Early(lambda call: answer_early(call, run), step=request.step) if run.stream else None
+
+    async def hear(delta: Delta | Notice) -> None:
+        if not isinstance(delta, ShownDelta | Notice):
+            return
+        run.emit(delta)
+        if early and isinstance(delta, ToolCallDelta | RestartDelta):
+            early.hear(delta)
+        if growing and (value := growing.grown(delta)) is not None:
+            run.emit(PartialOutput(value))
+        await run.room()
+
+    return await run.model.ask(request, hear)
+
+
+def _request(run: Run, most: int | None) -> Request:
+    settings = _settings(run)
     return Request(
         messages=run.transcript.asked,
         instructions=run.instructions,
         tools=run.descriptions,
         hosted=run.hosted,
-        settings=_settings(run),
+        settings=replace(settings, max_tokens=most) if most is not None else settings,
         output=run.output.schema if run.output else None,
         step=run.transcript.replies,
         stream=run.stream,
@@ -69,8 +100,8 @@ def _request(run: Run) -> Request:
 
 
 def _settings(run: Run) -> Settings:
-    # A model that is told to correct its answer has called what it needed.
-    if run.corrections:
+    # A model that is told to correct its answer has called what it needed, and one at its limit may call no more.
+    if run.corrections or run.limited:
         return replace(run.settings, tool_choice="none")
     # A model that must call a tool in each reply would never finish.
     forced = run.settings.tool_choice not in {None, "auto", "none"}

@@ -146,6 +146,8 @@ class ToolResult:
     is_error: bool = False
     name: str = ""
     """The tool's name; some providers want it beside the result."""
+    whole: str | None = field(default=None, repr=False)
+    """All of the text where `content` is only its beginning; no model is sent it unasked."""
     kind: Literal["tool_result"] = "tool_result"
 
     @property

@@ -29,7 +29,7 @@ def test_calls_are_granted_all_or_none():
 
 def test_no_limit_is_no_limit():
     budget = Budget(Limits(steps=None))
-    budget.usage = Usage(10**9, 10**9)
+    budget.spend(Usage(10**9, 10**9))
 
     for _ in range(1000):
         budget.take_step()

@@ -74,7 +74,7 @@ PROVIDERS: dict[str, Provider] = {
         "https://api.xaix.me/v1",
         _chat(ChatQuirks(strict=False, gemini_schemas=True))
         | _responses(ResponsesQuirks(web_search_type="web_search_preview", ids=False))
-        | _messages(MessagesQuirks(bearer=True, native_output=False, cache="blocks"))
+        | _messages(MessagesQuirks(bearer=True, native_output=False, strict=False, cache="blocks", betas=False))
         | _gemini(GeminiQuirks(bearer=True)),
         "XAIX_API_KEY",
     ),

@@ -229,7 +229,7 @@ def _thinking_problems(body: Json, messages: Sequence[Json]) -> Iterator[str]:
     if thinking is None:
         return
     kind = str(object_of(thinking).get("type"))
-    allowed = {"enabled": "budget_tokens display", "adaptive": "display", "disabled": "", "between_tools": ""}
+    allowed = {"enabled": "budget_tokens display block_binding", "adaptive": "display block_binding", "disabled": "", "between_tools": ""}
     if kind not in allowed:
         yield "thinking: Input should be an object of the type 'enabled', 'adaptive', 'disabled' or 'between_tools'"
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic
 
 from typing_extensions import TypeVar
@@ -32,3 +32,5 @@ class Context(Generic[Deps]):
     """Stable over retries and resumes of this very call: made of the run, the call's place and its arguments."""
     progress: Callable[[object], None] = _unheard
     """Say something while still running; users see it as a `CallProgress` event. Callable from any thread."""
+    run: Any = field(default=None, repr=False, compare=False)
+    """The run that the call belongs to; an agent that is a tool shares its budget and its watchers."""

@@ -17,7 +17,9 @@ from agentloop.messages import File, Image, ResultPart, Text, ToolResult
 from agentloop.tools.threads import abandoned
 
 MOST_CHARACTERS = 100_000
-"""How much of a result a model reads."""
+"""How much of a result a model reads at once."""
+READ_ON = "read_result"
+"""The tool by which it reads the rest."""
 
 _MOST_OF_AN_ERROR = 2_000
 _MOST_YIELDS = 100_000
@@ -37,7 +39,7 @@ def to_result(value: Any, *, call_id: str, name: str) -> ToolResult:
     match value:
         case str():
             # The characters of a string enumeration's member, not its name.
-            return ToolResult(call_id, _capped(_strict(str.__str__(value))), name=name)
+            return _told(_strict(str.__str__(value)), call_id=call_id, name=name)
         case ToolResult():
             return replace(value, call_id=call_id, name=name)
         case Text() | Image() | File():
@@ -45,7 +47,7 @@ def to_result(value: Any, *, call_id: str, name: str) -> ToolResult:
         case list() | tuple() if _are_parts(values := cast("Sequence[Any]", value)):
             return ToolResult(call_id, _parts(values), name=name)
         case _:
-            return ToolResult(call_id, _capped(_json(value, name)), name=name)
+            return _told(_json(value, name), call_id=call_id, name=name)
 
 
 def to_failure(error: BaseException, *, call_id: str, name: str) -> ToolResult:
@@ -79,6 +81,14 @@ async def gather_async(generator: AsyncGenerator[Any, Any], say: Callable[[objec
             if len(found) >= _MOST_YIELDS:
                 break
     return found
+
+
+def _told(text: str, *, call_id: str, name: str) -> ToolResult:
+    if len(text) <= MOST_CHARACTERS:
+        return ToolResult(call_id, text, name=name)
+    how = f'{READ_ON}(call_id="{call_id}", start={MOST_CHARACTERS})'
+    remark = f"\n[cut here, after {MOST_CHARACTERS:,} of {len(text):,} characters; read on with {how}]"
+    return ToolResult(call_id, text[:MOST_CHARACTERS] + remark, name=name, whole=text)
 
 
 def _are_parts(values: Sequence[Any]) -> bool:

@@ -112,7 +112,7 @@ def _halves(messages: Sequence[Message], origin: str) -> set[object]:
     for message in messages:
         if message.role == "tool":
             continue
-        before, at_work = at_work, set()
+        before, at_work = at_work, set[object]()
         for block in _own_blocks(message, origin):
             if "tool_use_id" in block:
                 answered = block["tool_use_id"]

@@ -109,7 +109,7 @@ RETURNED: list[tuple[Any, str]] = [
     (Image(url="https://a.example/b.png"), (Image(url="https://a.example/b.png"),)),
     (["See:", Image(data=b"x"), Text("!")], (Text("See:"), Image(data=b"x"), Text("!"))),
     ((File(data=b"x", name="a.pdf"),), (File(data=b"x", name="a.pdf"),)),
-    ([Text("a"), 1], '[{"text":"a","kind":"text"},1]'),
+    ([Text("a"), 1], '[{"text":"a","state":null,"kind":"text"},1]'),
     (Text("\ud800"), (Text("\ufffd"),)),
     (ToolResult("", "no", is_error=True), "no"),
 ]
@@ -171,7 +171,9 @@ async def test_later_changes_to_what_was_returned_change_no_result():
 async def test_a_long_result_is_cut_with_a_mark():
     result = await answered("é" * 123_456)
 
-    assert result.text == "é" * 100_000 + "\n[cut here: 23,456 more characters]"
+    words = 'cut here, after 100,000 of 123,456 characters; read on with read_result(call_id="7", start=100000)'
+    assert result.text == f"{'é' * 100_000}\n[{words}]"
+    assert result.whole == "é" * 123_456
 
 
 async def test_long_parts_are_cut_together():
@@ -256,7 +258,7 @@ async def test_a_generator_without_end_is_closed_when_nobody_could_read_more(asy
 
     assert closed == [True]
     assert result.text.startswith("[7,7,")
-    assert result.text.endswith("more characters]")
+    assert result.text.endswith("start=100000)]")
 
 
 async def test_a_coroutine_that_is_returned_is_awaited():
