@@ -9,8 +9,9 @@ from typing import Any, Generic, cast, overload
 
 from typing_extensions import TypeVar
 
+from agentloop.approvals import Judge, Policy, PolicyName, policy_of
 from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
-from agentloop.events import Emit, RunEnded, RunStarted, unheard
+from agentloop.events import Emit, Nested, RunEnded, RunStarted, unheard
 from agentloop.limits import Budget, Limits
 from agentloop.loop import advance
 from agentloop.messages import Citation, Message, Settings, ToolCall, Usage, UserPart, user
@@ -21,6 +22,8 @@ from agentloop.run import Run
 from agentloop.stream import Stream
 from agentloop.tools import Toolset
 from agentloop.tools.collection import collect
+from agentloop.tools.context import Context
+from agentloop.tools.function import Tool, tool
 from agentloop.tools.hosted import Hosted
 from agentloop.transcript import Transcript, Wait
 
@@ -40,10 +43,12 @@ class Result(Generic[Out]):
     steps: int
     """How often the model was asked in it."""
     waiting: tuple[ToolCall, ...] = ()
-    """The calls that need a person's word: give it with `transcript.approve(call.id)` or `.deny`, then resume."""
+    """The calls that need a person's word or a result from outside: `transcript.approve(call.id)`, `.deny` or `.answer`, then resume."""
     answer: Out | None = None
     done: bool = False
     """Whether the model has finished."""
+    limited: str | None = None
+    """The limit that ended the work, where the model was asked for its last answer then."""
 
     @property
     def output(self) -> Out:
@@ -87,6 +92,7 @@ class Agent(Generic[Out]):
         output: None = None,
         settings: Settings | None = None,
         limits: Limits | None = None,
+        approvals: PolicyName | Policy | Judge | None = None,
     ) -> None: ...
 
     @overload
@@ -100,6 +106,7 @@ class Agent(Generic[Out]):
         output: type[Out],
         settings: Settings | None = None,
         limits: Limits | None = None,
+        approvals: PolicyName | Policy | Judge | None = None,
     ) -> None: ...
 
     @overload
@@ -114,6 +121,7 @@ class Agent(Generic[Out]):
         output: object,
         settings: Settings | None = None,
         limits: Limits | None = None,
+        approvals: PolicyName | Policy | Judge | None = None,
     ) -> None: ...
 
     def __init__(
@@ -126,6 +134,7 @@ class Agent(Generic[Out]):
         output: Any = None,
         settings: Settings | None = None,
         limits: Limits | None = None,
+        approvals: PolicyName | Policy | Judge | None = None,
     ) -> None:
         """Put an agent together; nothing is sent yet.
 
@@ -137,6 +146,7 @@ class Agent(Generic[Out]):
             output: The type that the last reply must take; text by default.
             settings: How the model is asked.
             limits: What a run may spend.
+            approvals: Which calls run, wait for a person's word or are denied; "auto" asks where a tool's `needs_approval` says so.
 
         Raises:
             ProviderError: The model's provider is unknown.
@@ -148,6 +158,7 @@ class Agent(Generic[Out]):
         self.instructions = instructions
         self.settings = settings or Settings()
         self.limits = limits or Limits()
+        self.approvals = policy_of(approvals)
         given = tuple(tools)
         self._hosted = tuple(tool for tool in given if isinstance(tool, Hosted))
         self._tools = collect(tool for tool in given if not isinstance(tool, Hosted))
@@ -216,8 +227,50 @@ class Agent(Generic[Out]):
         """
         return await self._advance(_before(before), deps=deps)
 
-    async def _advance(self, transcript: Transcript, *, deps: Any, emit: Emit = unheard, room: Room | None = None) -> Result[Out]:
-        run = self._run(transcript, deps=deps, emit=emit, room=room)
+    def as_tool(self, description: str, *, name: str | None = None) -> Tool[..., Any]:
+        """Make a tool of the agent, for another agent: it is given a task in words, and answers with its output.
+
+        What it spends counts for the run that calls it too, it may do nothing that the run may not, and its events are told as `Nested`.
+        A call in it that needs a person's word is not made.
+
+        Args:
+            description: What a model is told of it.
+            name: How a model calls it; the agent's name by default.
+        """
+
+        async def work(task: str, context: Context[Any]) -> Any:  # noqa: D417  # no model is told of the context
+            """Give the agent a task.
+
+            Args:
+                task: What is to be done, and all that must be known for it.
+            """
+            return await self._work(task, context)
+
+        # Its own limits end it; a tool's time-out would only hide which.
+        return tool(work, name=name or self.name, description=description, timeout=None)
+
+    async def _work(self, task: str, context: Context[Any]) -> Out:
+        within: Run | None = context.run
+        if within is None or context.call is None:
+            return (await self.run(task, deps=context.deps)).output
+        call = context.call
+        deepest = min(account.limits.depth for account in within.budget.accounts)
+        if within.budget.depth >= deepest:
+            raise RecursionError(f"agents may be {deepest} deep in one another, and this one would be deeper; do it without")
+        room = within.room if within.stream else None
+        result = await self._advance(
+            _begin(task, None), deps=context.deps, emit=lambda event: within.emit(Nested(self.name, call, event)), room=room, within=within
+        )
+        if result.paused:
+            raise PermissionError(
+                f"it needs a person's word on {', '.join(each.name for each in result.waiting)}, which nobody can give here"
+            )
+        return result.output
+
+    async def _advance(
+        self, transcript: Transcript, *, deps: Any, emit: Emit = unheard, room: Room | None = None, within: Run | None = None
+    ) -> Result[Out]:
+        run = self._run(transcript, deps=deps, emit=emit, room=room, within=within)
         emit(RunStarted(transcript.run_id))
         deadline = asyncio.timeout(self.limits.seconds)
         try:
@@ -240,17 +293,18 @@ class Agent(Generic[Out]):
         emit(RunEnded("paused" if result.paused else "done"))
         return result
 
-    def _run(self, transcript: Transcript, *, deps: Any, emit: Emit, room: Room | None) -> Run:
+    def _run(self, transcript: Transcript, *, deps: Any, emit: Emit, room: Room | None, within: Run | None) -> Run:
         run = Run(
             model=self.model,
             tools=self._tools,
             descriptions=self._descriptions,
             hosted=self._hosted,
             transcript=transcript,
-            budget=Budget(self.limits),
+            budget=Budget(self.limits, above=within.budget if within else None),
             instructions=self.instructions,
             settings=self.settings,
             output=self._output,
+            approvals=self.approvals,
             deps=deps,
             emit=emit,
             stream=room is not None,
@@ -303,4 +357,5 @@ def _result(run: Run, *, done: bool) -> Result[Any]:
         waiting=waiting,
         answer=run.answer,
         done=done and not waiting,
+        limited=run.limited,
     )

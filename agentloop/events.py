@@ -108,10 +108,32 @@ class RunEnded:
     kind: Literal["run_ended"] = "run_ended"
 
 
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """An agent that is a tool says something."""
+
+    agent: str
+    call: ToolCall
+    """The call by which it was given its work."""
+    event: Event
+    kind: Literal["nested"] = "nested"
+
+
 Notice = Retrying | Switched
 """What a model says beside its reply."""
 Event = (
-    RunStarted | StepStarted | ShownDelta | Notice | PartialOutput | Replied | CallStarted | CallProgress | CallEnded | Paused | RunEnded
+    RunStarted
+    | StepStarted
+    | ShownDelta
+    | Notice
+    | PartialOutput
+    | Replied
+    | CallStarted
+    | CallProgress
+    | CallEnded
+    | Nested
+    | Paused
+    | RunEnded
 )
 Emit = Callable[[Event], None]
 

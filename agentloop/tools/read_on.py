@@ -8,6 +8,9 @@ from typing import Any
 from agentloop.tools.function import Tool, tool
 from agentloop.tools.results import MOST_CHARACTERS, READ_ON
 
+# What is read on is a result itself, and must not be cut for its remark.
+_PAGE = MOST_CHARACTERS - 1_000
+
 
 def read_on(whole: Callable[[str], str | None]) -> Tool[..., Any]:
     """Make the tool.
@@ -27,7 +30,7 @@ def read_on(whole: Callable[[str], str | None]) -> Tool[..., Any]:
         text = whole(call_id)
         if text is None:
             raise LookupError(f"no result of {call_id!r} was cut")
-        end = start + MOST_CHARACTERS
+        end = start + _PAGE
         left = max(0, len(text) - end)
         return text[max(0, start) : end] + (f"\n[{left:,} more characters; go on with start={end}]" if left else "")
 
