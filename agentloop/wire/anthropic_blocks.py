@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import File, Image, Message, Opaque, Part, ResultPart, Text, Thinking, ToolCall, ToolResult
+from agentloop.messages import File, Image, Message, Opaque, Part, Refusal, ResultPart, Text, Thinking, ToolCall, ToolResult
 from agentloop.wire.attachments import attachments_moved
 from agentloop.wire.lenient import as_object
 from agentloop.wire.sayable import arguments_object, base64_text, call_id, call_name, own
@@ -63,6 +63,8 @@ class Speaker:
         match part:
             case Text(text, state) if text.strip():
                 yield _text(text) | (own(state, self._origin) or {})
+            case Refusal(text) if text.strip():
+                yield _text(text)
             case Thinking(text, state):
                 fields = own(state, self._origin)
                 if fields is not None and (fields.get("signature") or self._says_unsigned):

@@ -16,6 +16,7 @@ from agentloop.messages import (
     Message,
     OutputSchema,
     Part,
+    Refusal,
     Request,
     Settings,
     Text,
@@ -119,7 +120,9 @@ class OpenAIChat:
         return f"{request.instructions}\n\n{form_in_words(request.output)}".lstrip()
 
     def _assistant(self, message: Message, ids: Mapping[str, str]) -> Json:
-        said: Json = {"role": "assistant", "content": message.text or self._quirks.empty_content}
+        # Gateways drop the field that OpenAI has for a refusal; its words are what counts.
+        words = "".join(part.text for part in message.parts if isinstance(part, Text | Refusal))
+        said: Json = {"role": "assistant", "content": words or self._quirks.empty_content}
         if calls := message.calls:
             said["tool_calls"] = [self._call(call, ids[call.id]) for call in calls]
         elif said["content"] is None:

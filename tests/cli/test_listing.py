@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from agentloop.testing import Gateway
+
 Command = Callable[..., Result]
 Module = Callable[[str], None]
 
@@ -98,3 +100,18 @@ def test_without_a_command_the_help_is_shown(agentloop: Command):
 
     assert shown.exit_code == 2
     assert "demo" in shown.stderr
+
+
+def test_the_models_of_a_provider_are_listed(agentloop: Command):
+    with Gateway(models=("gpt-4.1", "gpt-5")) as gateway:
+        listed = agentloop("models", "openai", "--base-url", gateway.base_url)
+
+    assert (listed.exit_code, listed.stderr) == (0, "")
+    assert listed.stdout.split() == ["gpt-4.1", "gpt-5"]
+
+
+def test_the_models_of_an_unknown_provider_are_a_word(agentloop: Command):
+    listed = agentloop("models", "opnai")
+
+    assert (listed.exit_code, listed.stdout) == (2, "")
+    assert "did you mean 'openai'" in listed.stderr
