@@ -155,7 +155,7 @@ class Budget:
         if not self._counted:
             yield None
             return
-        while (held := self._set_aside(input_tokens, output_tokens)) is None:
+        while (held := self._held(input_tokens, output_tokens)) is None:
             await self.shared.wait()
         try:
             yield held.output_tokens
@@ -183,7 +183,7 @@ class Budget:
         """Make the error of a run that took too long."""
         return _reached("seconds", f"ran for {monotonic() - self._started:.1f} of the {self.limits.seconds} seconds")
 
-    def _set_aside(self, read: int, wanted: int | None) -> Usage | None:
+    def _held(self, read: int, wanted: int | None) -> Usage | None:
         """Set aside what may be had; None where others must give something back first."""
         with self.shared.lock:
             most = min(each.most_output(read) for each in self._counted)

@@ -35,8 +35,10 @@ def _apart(message: Message, *, from_results: bool, left_to: str) -> tuple[Messa
             made = [part for part in message.parts if isinstance(part, Image | File) and not (part.state and part.state.origin == left_to)]
             if not made:
                 return message, []
-            kept = tuple(part for part in message.parts if not any(part is moved for moved in made))
-            return Message("assistant", kept), [Text("From your last reply:"), *(replace(part, state=None) for part in made)]
+            kept = tuple(part for part in message.parts if not any(part is one for one in made))
+            moved = [replace(part, state=None) for part in made if not (message.text and part.media_type.startswith("audio/"))]
+            # The words of a spoken reply say what its sound says.
+            return Message("assistant", kept), [Text("From your last reply:"), *moved] if moved else []
         case "tool" if from_results:
             results = [_result_apart(result) for result in message.results]
             return Message("tool", tuple(result for result, _ in results)), [part for _, attached in results for part in attached]

@@ -26,6 +26,7 @@ from agentloop.errors import BadReply
 from agentloop.messages import Citation, FinishReason, Image, State, Usage
 from agentloop.wire.error_bodies import error_from, is_error
 from agentloop.wire.lenient import as_count, as_list, as_object, as_text
+from agentloop.wire.spoken import Sound
 
 Json = Mapping[str, Any]
 
@@ -56,6 +57,7 @@ class ChatDecoder:
         self._thought_field = ""
         self._tags = _ThinkTags()
         self._pictures = _Pictures()
+        self._sound = Sound()
         self._logprobs: dict[str, list[object]] = {}
 
     def feed(self, event: Json) -> Iterator[Delta]:
@@ -79,6 +81,8 @@ class ChatDecoder:
         """Give the odds of all tokens, and what the provider wants to hear again of its thinking."""
         yield from self._in_words(self._tags.end())
         yield from self._pictures.end()
+        if sound := self._sound.whole():
+            yield PartDelta(sound)
         if self._logprobs:
             yield ReplyDelta(extra={"logprobs": self._logprobs})
         if self._details:
@@ -128,8 +132,10 @@ class ChatDecoder:
             yield from _citation(as_object(annotation))
         for image in as_list(said.get("images")):
             yield from _image(as_object(image))
-        if audio := said.get("audio"):
-            yield ReplyDelta(extra={"audio": audio})
+        audio = as_object(said.get("audio"))
+        self._sound.feed(as_text(audio.get("data")))
+        if words := as_text(audio.get("transcript")):
+            yield TextDelta(words)
 
     def _thinking(self, said: Json) -> Iterator[Delta]:
         for detail in as_list(said.get("reasoning_details")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from itertools import pairwise
@@ -968,3 +969,34 @@ def test_a_gateway_is_told_of_a_tool_for_gemini_in_what_it_does_not_drop():
     assert "$ref" not in json.dumps(said("gemini-2.5-pro"))
     assert said("gemini-2.5-pro")[0]["properties"]["to"]["properties"] == {"place": {"type": "string"}}
     assert said("gemini-2.5-pro")[1] == {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("sound", "media_type"), [(b"RIFF-sound-", "audio/wav"), (b"\x00\x01\x02\x03", "audio/pcm"), (b"OggS--", "audio/ogg")]
+)
+def test_a_spoken_reply_is_its_words_and_its_sound(sound: bytes, media_type: str):
+    def said(data: bytes) -> str:
+        return base64.b64encode(data).decode()
+
+    at_once = whole({"content": None, "audio": {"id": "audio_1", "data": said(sound), "expires_at": 9, "transcript": "Hello there."}})
+    streamed = decoded(
+        chunk(audio={"id": "audio_1", "transcript": "Hello "}),
+        chunk(audio={"data": said(sound[:4])}),
+        chunk(audio={"transcript": "there."}),
+        chunk(audio={"data": said(sound[4:])}),
+        chunk(audio={"expires_at": 9}),
+        chunk("stop"),
+    )
+
+    assert at_once.text == streamed.text == "Hello there."
+    assert at_once.parts[-1] == streamed.parts[-1] == File(data=sound, media_type=media_type, name="reply")
+
+
+def test_the_sound_of_a_spoken_reply_is_not_said_back_beside_its_words():
+    spoken = Message("assistant", (Text("Hello."), File(data=b"RIFF", media_type="audio/wav", name="reply")))
+
+    assert body(Request([user("Hi"), spoken, user("Again.")]))["messages"] == [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "Again."},
+    ]
