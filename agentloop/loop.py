@@ -12,6 +12,7 @@ from agentloop.events import Notice, PartialOutput, Replied, StepStarted
 from agentloop.messages import Reply, Request, Settings
 from agentloop.run import Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
+from agentloop.unpacking import unpacked
 
 
 async def advance(run: Run) -> None:
@@ -59,6 +60,7 @@ async def ask(run: Run) -> None:
     if reply.finish_reason == "length" and most is not None and most != run.settings.max_tokens:
         raise run.budget.spent()
     _must_be_whole(reply)
+    reply = unpacked(reply, run.tools)
     if run.limited is not None and reply.calls:
         raise LimitReached(
             f"the run reached its limit of {run.limited}, and the model calls more tools instead of answering", limit=run.limited

@@ -683,3 +683,13 @@ def test_a_long_answer_is_not_read_anew_with_each_piece():
     told = sum(growing.grown(TextDelta(piece)) is not None for piece in pieces)
 
     assert 10 < told < 200
+
+
+async def test_calls_that_a_model_wraps_in_one_are_made_one_by_one():
+    uses = [{"recipient_name": "functions.add", "parameters": {"a": 1, "b": 2}}, {"recipient_name": "add", "parameters": {"a": 3, "b": 4}}]
+    model = Scripted(calls("multi_tool_use.parallel", tool_uses=uses), says("3 and 7"))
+
+    result = await Agent(model, tools=[add]).run("Add.")
+
+    assert [made.content for made in model.heard[1].results] == ["3", "7"]
+    assert [call.name for call in result.transcript.messages[1].calls] == ["add", "add"]
