@@ -6,7 +6,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
+from time import monotonic
 from typing import Any, TypeVar
+
+from agentloop.tools.watchdog import Watch, watch
 
 T = TypeVar("T")
 
@@ -21,7 +24,7 @@ def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: st
     """Await the coroutine for so long; None is for ever.
 
     Once the time is up, or the task is cancelled, the coroutine is cancelled and has `grace` seconds to end. Then it is left where
-    it stands: nobody waits for it any more, and the log says so under `name`.
+    it stands: nobody waits for it any more, and the log says so under `name`. It also says so where the coroutine holds up the loop.
 
     Raises:
         NoResult: The time was up.
@@ -32,8 +35,9 @@ def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: st
 class _Within(Awaitable[T]):
     """Stands between the task and the coroutine, so that the one can go on without the other."""
 
-    __slots__ = ("_before", "_coroutine", "_deadline", "_end", "_grace", "_late", "_left", "_name", "_ours", "_seconds", "_task")
+    __slots__ = ("_before", "_coroutine", "_deadline", "_end", "_grace", "_late", "_left", "_name", "_ours", "_seconds", "_task", "_watch")
     _task: asyncio.Task[Any]
+    _watch: Watch
 
     def __init__(self, seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: str, grace: float) -> None:
         self._seconds = seconds
@@ -47,37 +51,50 @@ class _Within(Awaitable[T]):
         self._ours = 0
 
     def __await__(self) -> Generator[Any, Any, T]:
+        self._watch = watch()
         try:
-            pending = self._coroutine.send(None)
+            pending = self._step(None)
+            self._start()
+            try:
+                return (yield from self._drive(pending))
+            except asyncio.CancelledError as error:
+                if self._late and not self._cancelled_by_others():
+                    raise NoResult from error
+                raise
+            finally:
+                self._stop()
         except StopIteration as end:
             # What never waits needs no timer, and no timer could interrupt it.
             return end.value  # type: ignore[no-any-return]
-        self._start()
-        try:
-            return (yield from self._drive(pending))
-        except asyncio.CancelledError as error:
-            if self._late and not self._cancelled_by_others():
-                raise NoResult from error
-            raise
         finally:
-            self._stop()
+            self._watch.end()
 
     def _drive(self, pending: Any) -> Generator[Any, Any, T]:
         while True:
             try:
                 try:
-                    value = yield pending
+                    yield pending
                 except asyncio.CancelledError as error:
                     if self._left:
                         raise
                     self._allow_grace()
-                    pending = self._coroutine.throw(error)
+                    pending = self._step(error)
                 except BaseException as error:  # noqa: BLE001  # whatever it is, it is meant for the coroutine
-                    pending = self._coroutine.throw(error)
+                    pending = self._step(error)
                 else:
-                    pending = self._coroutine.send(value)
+                    pending = self._step(None)
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
+
+    def _step(self, error: BaseException | None) -> Any:
+        """Let the coroutine go on to where it next waits, under the eyes of the watchdog."""
+        watched = self._watch
+        before = watched.step
+        watched.step = (self._name, monotonic())
+        try:
+            return self._coroutine.send(None) if error is None else self._coroutine.throw(error)
+        finally:
+            watched.step = before
 
     def _start(self) -> None:
         task = asyncio.current_task()

@@ -17,6 +17,7 @@ from agentloop.messages import ToolDescription
 from agentloop.tools.annotations import local_names
 from agentloop.tools.arguments import read_arguments
 from agentloop.tools.docstrings import read_docstring
+from agentloop.tools.isolation import check_isolated
 from agentloop.tools.options import Effect, Lock, NeedsApproval, Options
 from agentloop.tools.parameters import innermost, read_parameters
 from agentloop.tools.schema import Schema, describe
@@ -45,6 +46,8 @@ class Given(TypedDict, total=False):
     destructive: bool
     open_world: bool
     isolated: bool
+    memory: int | None
+    cpu: float | None
     poll: bool
 
 
@@ -70,6 +73,7 @@ class Definition:
         self._strict: bool | None = options.pop("strict", None)
         self.options = Options(**options)
         _check(self.name, self.options)
+        _check_isolated(function, self.options, given=given, tool=self.name)
         worker = innermost(function)
         local = local_names(worker)
         self.parameters = read_parameters(
@@ -94,6 +98,12 @@ class Definition:
         shown = self._schema.shown(said.parameters) if self._by_hand is None else self._by_hand
         description = said.description if self._description is None else self._description
         return ToolDescription(self.name, description, shown, self._strict)
+
+    @property
+    def given_again(self) -> dict[str, Any]:
+        """What `tool` must be given beside the function to make a tool that reads the same calls."""
+        again = {"name": self.name, "parameters": self._by_hand, "strict": self._strict}
+        return {option: value for option, value in again.items() if value is not None}
 
     @cached_property
     def _validator(self) -> SchemaValidator:
@@ -140,8 +150,21 @@ def _check(name: str, options: Options) -> None:
     for given in ("lock", "needs_approval"):
         if inspect.iscoroutinefunction(getattr(options, given)):
             raise ToolDefinitionError(f"{owner}: {given} is a coroutine function, which nobody would await; give a plain one")
+
+
+def _check_isolated(function: Callable[..., Any], options: Options, *, given: Given, tool: str) -> None:
+    for option, unit in (("memory", "bytes"), ("cpu", "seconds")):
+        if option not in given:
+            continue
+        most: float | None = getattr(options, option)
+        if not options.isolated:
+            raise ToolDefinitionError(
+                f"tool {tool!r}: {option}={most} limits a process of its own, and this tool has none; set isolated=True or leave it out"
+            )
+        if most is not None and not most > 0:
+            raise ToolDefinitionError(f"tool {tool!r}: {option}={most} leaves nothing; give {unit}, or None for no limit")
     if options.isolated:
-        raise ToolDefinitionError(f"{owner}: isolated=True is not supported yet, and the tool would run unisolated; leave it out")
+        check_isolated(function, tool=tool)
 
 
 def _written(schema: Mapping[str, Any], tool: str) -> dict[str, Any]:

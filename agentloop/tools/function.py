@@ -6,16 +6,18 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from types import FunctionType, MethodType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
 from agentloop.errors import InvalidArguments, ToolDefinitionError
-from agentloop.messages import ToolCall, ToolDescription, ToolResult
+from agentloop.messages import Text, ToolCall, ToolDescription, ToolResult
 from agentloop.tools.context import Context
 from agentloop.tools.deadline import NoResult, within
 from agentloop.tools.definition import Definition, Given
+from agentloop.tools.isolation import Failed, IsolatedTool
 from agentloop.tools.options import Options
 from agentloop.tools.results import gather, gather_async, to_failure, to_result
 from agentloop.tools.threads import run_in_thread
@@ -74,9 +76,9 @@ class Tool(Generic[P, R]):
         """List itself: a tool is a toolset of one.
 
         Raises:
-            ToolDefinitionError: It is a method without an instance.
+            ToolDefinitionError: It is a method without an instance, or isolated and not found under its function's name.
         """
-        self._check_bound()
+        self._check()
         return (self,)
 
     def arguments(self, text: str) -> dict[str, Any]:
@@ -98,6 +100,10 @@ class Tool(Generic[P, R]):
                 return ToolResult(call.id, str(error), is_error=True, name=self.name)
             except (KeyboardInterrupt, GeneratorExit):
                 raise
+            except Failed as failed:
+                if not tries:
+                    return failed.result
+                continue
             except asyncio.CancelledError as error:
                 if _being_cancelled():
                     raise
@@ -107,32 +113,71 @@ class Tool(Generic[P, R]):
             if not tries:
                 return to_failure(failure, call_id=call.id, name=self.name)
 
-    async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
-        self._check_bound()
+    async def perform(
+        self, call: ToolCall, context: Context[Any], *, seconds: float | None, yielded: Callable[[object], None]
+    ) -> ToolResult:
+        """Do the work of the call in this process, once.
+
+        Args:
+            call: What the model wants.
+            context: What a tool may know of it.
+            seconds: How long it may take.
+            yielded: Is told each value that a generator yields, from whichever thread.
+
+        Raises:
+            InvalidArguments: The arguments are not what the tool takes.
+            NoResult: The time was up.
+            BaseException: Whatever the tool raises.
+        """
         positional, named = self._definition.parameters.bind(self.arguments(call.arguments), context)
-        seconds = self.options.timeout
         function: Callable[..., Any] = self.function
 
         def work() -> Any:
             value = function(*positional, **named)
             if inspect.isgenerator(value):
-                value = gather(value, context.progress)
+                value = gather(value, yielded)
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
 
-        try:
-            value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds, name=self.name)
-            return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, context), name=self.name)
-        except NoResult:
-            raise TimeoutError(f"{self.name!r} gave no result in {seconds:g} s") from None
+        value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds, name=self.name)
+        return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, yielded), name=self.name)
 
-    async def _settled(self, value: Any, call: ToolCall, context: Context[Any]) -> ToolResult:
+    async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
+        self._check()
+        seconds = self.options.timeout
+        yields: list[Any] = []
+
+        def yielded(value: object) -> None:
+            yields.append(value)
+            context.progress(value)
+
+        try:
+            if self.options.isolated:
+                # What the model got wrong needs no process to be told.
+                self.arguments(call.arguments)
+                return await self._isolated.call(call, context, yielded=yielded)
+            return await self.perform(call, context, seconds=seconds, yielded=yielded)
+        except NoResult:
+            killed = "; its process was killed" if self.options.isolated else ""
+            late = TimeoutError(f"{self.name!r} gave no result in {seconds:g} s{killed}")
+            raise Failed(_with_yields(to_failure(late, call_id=call.id, name=self.name), list(yields))) from None
+
+    async def _settled(self, value: Any, call: ToolCall, yielded: Callable[[object], None]) -> ToolResult:
         while inspect.isawaitable(value):
             value = await value
         if inspect.isasyncgen(value):
-            value = await gather_async(value, context.progress)
+            value = await gather_async(value, yielded)
         elif inspect.isgenerator(value):
-            value = gather(value, context.progress)
+            value = gather(value, yielded)
         return to_result(value, call_id=call.id, name=self.name)
+
+    @property
+    def _isolated(self) -> IsolatedTool:
+        return IsolatedTool(name=self.name, function=self.function, options=self.options, given=self._definition.given_again)
+
+    def _check(self) -> None:
+        self._check_bound()
+        if self.options.isolated:
+            self._isolated.check()
 
     def _check_bound(self) -> None:
         if self._binds is not None:
@@ -195,7 +240,13 @@ def _make(function: Any, given: Given) -> Tool[..., Any]:
             raise ToolDefinitionError(f"{function!r} cannot be called; give a function")
         case _:
             definition = Definition(function, given=given, in_class=_in_class(function))
-            return Tool(function, definition, binds="instance" if definition.parameters.method else None)
+            method = definition.parameters.method
+            if method and definition.options.isolated:
+                raise ToolDefinitionError(
+                    f"tool {definition.name!r}: isolated=True runs it in a process of its own, where there is no instance; "
+                    "make it a static method, a class method or a function"
+                )
+            return Tool(function, definition, binds="instance" if method else None)
 
 
 def _in_class(function: Any) -> bool:
@@ -215,6 +266,19 @@ def _runs_in_loop(function: Any) -> bool:
 
 def _is_pending(value: Any) -> bool:
     return inspect.isawaitable(value) or inspect.isasyncgen(value)
+
+
+def _with_yields(failure: ToolResult, yields: list[Any]) -> ToolResult:
+    """Add to the failure what a generator had yielded until then, as far as it can be said."""
+    if not yields:
+        return failure
+    words = f"{failure.text}. Until then it yielded:\n"
+    try:
+        said = to_result(yields, call_id=failure.call_id, name=failure.name)
+    except Exception:  # noqa: BLE001  # it may run on in its thread, and change what is written down here
+        return failure
+    content = words + said.content if isinstance(said.content, str) else (Text(words), *said.content)
+    return replace(said, content=content, is_error=True)
 
 
 def _being_cancelled() -> bool:

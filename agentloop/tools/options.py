@@ -32,6 +32,10 @@ class Options:
     open_world: bool = False
     """A hint for people who approve: the call reaches beyond this machine."""
     isolated: bool = False
-    """Whether the tool runs in a process of its own."""
+    """Whether each call runs in a process of its own, without the run's deps and without keys in its environment."""
+    memory: int | None = 2**30
+    """Bytes that the process of an isolated call may fill with data; None sets no limit. Linux holds it to them, macOS does not."""
+    cpu: float | None = None
+    """Seconds of processor time that the process of an isolated call may use, rounded up; None sets no limit but `timeout`."""
     poll: bool = False
     """Whether the same call with the same result, again and again, is meant."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentloop.messages import ToolCall, ToolResult
+from agentloop.messages import Image, Text, ToolCall, ToolResult
 from agentloop.tools.context import Context
 from agentloop.tools.function import Tool, tool
 
@@ -193,8 +193,82 @@ async def test_an_async_generator_that_hangs_is_closed():
 
     result = await answer(hang)
 
-    assert result.text == "TimeoutError: 'hang' gave no result in 0.02 s"
+    assert result.text == "TimeoutError: 'hang' gave no result in 0.02 s. Until then it yielded:\n[1]"
     assert ended == ["closed"]
+
+
+async def test_what_a_generator_yielded_in_time_is_not_lost():
+    release = threading.Event()
+    said: list[object] = []
+
+    @tool(timeout=0.2)
+    def search() -> Iterator[str]:
+        """Search."""
+        yield "first"
+        yield "second"
+        release.wait(5)
+
+    result = await search.call(ToolCall("1", "search", "{}"), Context(progress=said.append))
+    release.set()
+
+    words = "TimeoutError: 'search' gave no result in 0.2 s. Until then it yielded:\n"
+    assert (result.is_error, result.text) == (True, words + '["first","second"]')
+    assert said == ["first", "second"]
+
+
+async def test_pictures_yielded_in_time_are_kept_as_pictures():
+    @tool(timeout=0.02)
+    async def draw() -> AsyncIterator[Image]:
+        """Draw."""
+        yield Image(data=b"1")
+        await asyncio.Event().wait()
+
+    result = await answer(draw)
+
+    words = "TimeoutError: 'draw' gave no result in 0.02 s. Until then it yielded:\n"
+    assert (result.is_error, result.content) == (True, (Text(words), Image(data=b"1")))
+
+
+async def test_many_yields_are_cut_like_any_result():
+    @tool(timeout=0.5)
+    async def flood() -> AsyncIterator[str]:
+        """Flood."""
+        for _ in range(20):
+            yield "x" * 10_000
+        await asyncio.Event().wait()
+
+    result = await answer(flood)
+
+    assert result.is_error
+    assert 100_000 < len(result.text) < 100_400
+    assert "[cut here" in result.text
+
+
+async def test_yields_without_a_json_form_leave_the_timeout_as_it_is():
+    @tool(timeout=0.02)
+    async def odd() -> AsyncIterator[object]:
+        """Give something odd."""
+        yield object()
+        await asyncio.Event().wait()
+
+    result = await answer(odd)
+
+    assert (result.is_error, result.text) == (True, "TimeoutError: 'odd' gave no result in 0.02 s")
+
+
+async def test_a_timeout_is_tried_again_and_tells_of_the_last_try():
+    tries: list[int] = []
+
+    @tool(effect="read", retries=1, timeout=0.02)
+    async def slow() -> AsyncIterator[int]:
+        """Be slow."""
+        tries.append(1)
+        yield len(tries)
+        await asyncio.Event().wait()
+
+    result = await answer(slow)
+
+    assert result.text == "TimeoutError: 'slow' gave no result in 0.02 s. Until then it yielded:\n[2]"
 
 
 async def test_a_generator_in_an_abandoned_thread_stops_at_its_next_yield():

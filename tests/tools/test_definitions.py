@@ -88,7 +88,6 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (ok, {"timeout": -1.5}, "tool 'ok': timeout=-1.5 leaves no time"),
     (ok, {"timeout": float("nan")}, "tool 'ok': timeout=nan leaves no time"),
     (ok, {"max_concurrency": 0}, "tool 'ok': max_concurrency=0 lets no call run; give 1 or more, or None"),
-    (ok, {"isolated": True}, "tool 'ok': isolated=True is not supported yet, and the tool would run unisolated; leave it out"),
     (ok, {"parameters": {"type": "array"}}, "tool 'ok': its parameters are no object; write {'type': 'object', 'properties': ...}"),
     (ok, {"parameters": {}}, "tool 'ok': its parameters are no object"),
     (ok, {"parameters": {"type": "object", "x": object()}}, "tool 'ok': its parameters are no JSON Schema"),

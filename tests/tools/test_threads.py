@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -157,6 +160,46 @@ asyncio.run(main())
     )
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "gave up\n", "'work' runs on in a thread that was abandoned\n")
+
+
+STUCK = """
+import time
+from agentloop import Agent, tool
+from agentloop.testing import Scripted, calls, says
+
+@tool(timeout=TIMEOUT)
+def stick() -> None:
+    "Stick."
+    print("stuck", flush=True)
+    time.sleep(600)
+
+print(Agent(Scripted(calls("stick"), says("It hangs.")), tools=[stick]).run_sync("go").text, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("timeout", "interrupted", "printed"), [("0.1", False, "It hangs.\n"), ("None", True, "")])
+def test_an_agent_with_a_stuck_tool_lets_the_process_end(
+    timeout: str, interrupted: bool, printed: str, record_property: Callable[[str, object], None]
+):
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", STUCK.replace("TIMEOUT", timeout)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as app:
+        assert app.stdout is not None
+        app.stdout.readline()
+        stuck = time.monotonic()
+
+        if interrupted:
+            app.send_signal(signal.SIGINT)
+        rest = app.communicate(timeout=5)[0]
+
+        seconds = time.monotonic() - stuck - (0 if interrupted else 0.1)
+        record_property("table", f"A tool stuck in a thread held up the exit for {seconds:.2f} s.")
+    assert rest == printed
+    assert (app.returncode == 0) is not interrupted
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
