@@ -9,7 +9,7 @@ from typing import Any, Generic, cast, overload
 
 from typing_extensions import TypeVar
 
-from agentloop.approvals import Judge, Policy, PolicyName, policy_of
+from agentloop.approvals import Bounded, Judge, Policy, PolicyName, policy_of
 from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
 from agentloop.events import Emit, Nested, RunEnded, RunStarted, unheard
 from agentloop.limits import Budget, Limits
@@ -304,7 +304,7 @@ class Agent(Generic[Out]):
             instructions=self.instructions,
             settings=self.settings,
             output=self._output,
-            approvals=self.approvals,
+            approvals=Bounded(self.approvals, within.approvals) if within else self.approvals,
             deps=deps,
             emit=emit,
             stream=room is not None,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentloop.approvals import Judge, Policy, Ruling, auto, rule
+from agentloop.approvals import Rules, Ruling, auto, rule
 from agentloop.early import Early
 from agentloop.errors import LimitReached, OutputInvalid
 from agentloop.events import Emit, Paused, unheard
@@ -44,7 +44,7 @@ class Run:
     settings: Settings = field(default_factory=Settings)
     output: Output[Any] | None = None
     deps: Any = None
-    approvals: Policy | Judge = auto
+    approvals: Rules = auto
     """What becomes of a call: it runs, waits for a person's word or is denied."""
     rulings: dict[tuple[str, str, str], Ruling] = field(default_factory=dict[tuple[str, str, str], Ruling])
     """What became of each call, by its id, name and arguments."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pydantic
-from pydantic_core import ValidationError
+from pydantic_core import ValidationError, to_json
 
-from agentloop.errors import BadTranscript
-from agentloop.messages import Message, Part, Reply, ToolCall, ToolResult
+from agentloop.errors import BadTranscript, ConfigurationError
+from agentloop.messages import File, Image, Message, Part, Reply, Text, ToolCall, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Dispatch:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """These calls need a person's word first."""
+    """These calls need a person's word first, or a result from outside."""
 
     calls: tuple[ToolCall, ...]
 
@@ -43,11 +44,30 @@ Move = Ask | Dispatch | Wait | Done
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """What a paused run wants to know about a call."""
+
+    wants: Literal["approval", "result"]
+    """Whether somebody must allow the call, or say what it came to."""
+    fingerprint: str
+    """The hash of what is asked: the tool's definition and the arguments. A yes holds for nothing else."""
+    problem: str = ""
+    """Why the call waits again although it was approved."""
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """A person's word on a call."""
 
-    word: Literal["approved", "denied"]
+    word: Literal["approved", "denied", "answered"]
     reason: str = ""
+    """Why it was denied."""
+    arguments: str | None = None
+    """The JSON with which it is approved; None where the model's own will do."""
+    fingerprint: str | None = None
+    """Of the question that was approved."""
+    result: ToolResult | None = None
+    """What came from outside, as the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,7 @@ class _Stored:
     run_id: str
     messages: tuple[Message, ...]
     decisions: Mapping[str, Decision]
+    questions: Mapping[str, Question] = field(default_factory=dict[str, Question])
     format: Literal[1] = 1
 
 
@@ -63,13 +84,18 @@ def _never(_: ToolCall) -> bool:
 
 
 class Transcript:
-    """All messages of a run in order, and the decisions on its calls.
+    """All messages of a run in order, what a person is asked about its calls, and what was decided.
 
     It only grows. Results are taken in as they come; a model reads them in the order of the calls, once all are there.
     """
 
     def __init__(
-        self, messages: Iterable[Message] = (), *, decisions: Mapping[str, Decision] | None = None, run_id: str | None = None
+        self,
+        messages: Iterable[Message] = (),
+        *,
+        decisions: Mapping[str, Decision] | None = None,
+        questions: Mapping[str, Question] | None = None,
+        run_id: str | None = None,
     ) -> None:
         """Take up what was said before.
 
@@ -84,6 +110,8 @@ class Transcript:
         self._results: dict[str, ToolResult] = {}
         self._replies = 0
         self.decisions: dict[str, Decision] = dict(decisions or {})
+        self.questions: dict[str, Question] = dict(questions or {})
+        """What the run wants to know about calls, by their ids; those that have an answer included."""
         for message in messages:
             self.add(message)
 
@@ -91,11 +119,11 @@ class Transcript:
         """Read from the messages alone what must happen next.
 
         Args:
-            waits: Whether a call must not run without a person's word.
+            waits: Whether a call must not run yet, for want of a person's word or of a result from outside.
         """
         unanswered = tuple(call for call in self._pending.values() if call.id not in self._results)
         if unanswered:
-            ready = tuple(call for call in unanswered if call.id in self.decisions or not waits(call))
+            ready = tuple(call for call in unanswered if not waits(call))
             return Dispatch(ready) if ready else Wait(unanswered)
         if self._settled and self._settled[-1].role == "assistant":
             return Done()
@@ -171,25 +199,65 @@ class Transcript:
             self._pending = {}
             self._results = {}
 
-    def approve(self, call_id: str) -> None:
-        """Let a waiting call run."""
-        self._decide(call_id, Decision("approved"))
+    @property
+    def waiting(self) -> tuple[ToolCall, ...]:
+        """The calls that a paused run asks about in `questions`, and on which nobody has spoken yet."""
+        open_calls = (call for call in self._pending.values() if call.id not in self._results)
+        return tuple(call for call in open_calls if call.id in self.questions and call.id not in self.decisions)
+
+    def pose(self, call_id: str, question: Question) -> None:
+        """Write down what the run wants to know about a call; what was decided on it before is void."""
+        self.questions[call_id] = question
+        self.decisions.pop(call_id, None)
+
+    def approve(self, call_id: str, *, arguments: Mapping[str, Any] | None = None) -> None:
+        """Let a waiting call run as it was asked: another tool or other arguments ask again.
+
+        Args:
+            call_id: The call.
+            arguments: All the arguments to run it with, if not the model's; the model is told. Where the tool does not take them, the
+                call waits again, and `questions[call_id].problem` says why.
+
+        Raises:
+            BadTranscript: The call does not wait, or no run has asked about it yet.
+            ConfigurationError: JSON cannot say the arguments.
+        """
+        self._check_open(call_id)
+        question = self.questions.get(call_id)
+        if question is None:
+            raise BadTranscript(f"no run has asked about the call {call_id!r} yet; resume the run, and approve when it has paused")
+        self.decisions[call_id] = Decision("approved", arguments=self._edited(call_id, arguments), fingerprint=question.fingerprint)
 
     def deny(self, call_id: str, reason: str = "") -> None:
         """Refuse a waiting call; the model reads the reason as its result."""
-        self._decide(call_id, Decision("denied", reason))
+        self._check_open(call_id)
+        self.decisions[call_id] = Decision("denied", reason)
+
+    def answer(self, call_id: str, result: Any) -> None:
+        """Say what a waiting call came to: it does not run, and the model reads this as its result.
+
+        Args:
+            call_id: The call.
+            result: What a tool may return: text, pictures and files, whatever JSON can say, or a `ToolResult`. It is written down now.
+
+        Raises:
+            BadTranscript: The call does not wait.
+            ConfigurationError: JSON cannot say the result.
+        """
+        self._check_open(call_id)
+        self.decisions[call_id] = Decision("answered", result=_written(result, call_id))
 
     def copy(self, *, run_id: str | None = None) -> Transcript:
         """Make one that can grow on its own, for the same run unless another is named; the messages are shared."""
-        return Transcript(self.messages, decisions=self.decisions, run_id=run_id or self.run_id)
+        return Transcript(self.messages, decisions=self.decisions, questions=self.questions, run_id=run_id or self.run_id)
 
     def to_json(self) -> bytes:
         """Write the transcript as JSON text."""
-        return _stored().dump_json(_Stored(self.run_id, self.messages, self.decisions))
+        return _stored().dump_json(_Stored(self.run_id, self.messages, self.decisions, self.questions))
 
     @classmethod
     def from_json(cls, data: str | bytes) -> Transcript:
-        """Read what `to_json` wrote.
+        """Read what `to_json` wrote, from where only you can write: it holds results and approvals, which no client may make up.
 
         Raises:
             BadTranscript: It is not that.
@@ -200,12 +268,21 @@ class Transcript:
             first = error.errors()[0]
             place = ".".join(str(key) for key in first["loc"])
             raise BadTranscript(f"this is no stored transcript: {place or 'the text'}: {first['msg']}") from error
-        return cls(stored.messages, decisions=stored.decisions, run_id=stored.run_id)
+        return cls(stored.messages, decisions=stored.decisions, questions=stored.questions, run_id=stored.run_id)
 
-    def _decide(self, call_id: str, decision: Decision) -> None:
+    def _check_open(self, call_id: str) -> None:
         if call_id not in self._pending or call_id in self._results:
             raise BadTranscript(f"no call {call_id!r} waits; waiting: {', '.join(self._pending) or 'none'}")
-        self.decisions[call_id] = decision
+
+    def _edited(self, call_id: str, arguments: Mapping[str, Any] | None) -> str | None:
+        if arguments is None:
+            return None
+        text = _json(dict(arguments), f"the arguments for the call {call_id!r}")
+        try:
+            same = json.loads(self._pending[call_id].arguments or "{}")
+        except ValueError:
+            return text
+        return None if json.dumps(same, sort_keys=True) == json.dumps(json.loads(text), sort_keys=True) else text
 
     def _with_unique_ids(self, message: Message) -> Message:
         if not message.calls:
@@ -222,6 +299,27 @@ class Transcript:
         if part.provider_id:
             self._call_ids.add(part.provider_id)
         return part
+
+
+def _written(value: Any, call_id: str) -> ToolResult:
+    match value:
+        case ToolResult():
+            return replace(value, call_id=call_id)
+        case Text() | Image() | File():
+            return ToolResult(call_id, (value,))
+        case list() | tuple() if value and all(isinstance(each, Text | Image | File) for each in cast("list[Any]", value)):
+            return ToolResult(call_id, tuple(cast("list[Any]", value)))
+        case _:
+            text = value if isinstance(value, str) else _json(value, f"the result of the call {call_id!r}")
+            # Half a surrogate pair can be neither stored nor sent.
+            return ToolResult(call_id, text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _json(value: Any, what: str) -> str:
+    try:
+        return to_json(value, bytes_mode="base64", inf_nan_mode="null").decode()
+    except ValueError as error:
+        raise ConfigurationError(f"{what} cannot be written as JSON: {error}; give text, numbers, lists or dicts") from error
 
 
 @cache

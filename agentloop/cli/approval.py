@@ -1,15 +1,17 @@
-"""Asks a person whether a call may run."""
+"""Asks a person whether a call may run, and with which arguments."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TextIO
 
 from agentloop.cli.display import is_terminal
 from agentloop.cli.escape import arguments_of, as_json, call_line, one_line, printable
 from agentloop.errors import InvalidArguments
-from agentloop.messages import ToolCall
+from agentloop.messages import ToolCall, ToolResult
+from agentloop.tools.external import External
 from agentloop.tools.function import Tool
 from agentloop.transcript import Decision
 
@@ -21,47 +23,129 @@ _EFFECTS = {
 _SHOWN = 2000
 
 
-class NobodyToAsk(Exception):
-    """A call waits for a person's word, and there is no person, or the person went away."""
-
-    def __init__(self, call: ToolCall) -> None:
-        super().__init__(f"{call_line(call)} needs a person's approval, and nobody can be asked here; run it on a terminal")
+_MENU = "  [y]es, [n]o (tell the model why), [e]dit the arguments, [a]lways for this tool, [q]uit: "
+_MENU_OUTSIDE = "  [r]esult (you give it), [n]o (tell the model why), [q]uit: "
 
 
-def decide(call: ToolCall, tool: Tool[..., Any], *, answers: TextIO, out: TextIO) -> Decision:
-    """Ask on the terminal until there is a yes or a no.
+class Undecided(Exception):
+    """A call waits for a person's word, and none was given."""
 
-    Raises:
-        NobodyToAsk: The streams are no terminal, or it was closed.
-    """
-    if not (is_terminal(answers) and is_terminal(out)):
-        raise NobodyToAsk(call)
-    out.write("".join(f"{line}\n" for line in _question(call, tool)))
-    _forget_what_was_typed(answers)
 
-    def answer(question: str) -> str:
-        out.write(question)
-        out.flush()
-        line = answers.readline()
+class Person:
+    """Whoever sits at the terminal, and the tools that she lets run from now on."""
+
+    def __init__(self, *, answers: TextIO, out: TextIO) -> None:
+        self._answers = answers
+        self._out = out
+        self._always: set[str] = set()
+
+    def decide(self, call: ToolCall, tool: Tool[..., Any], *, problem: str = "") -> Decision:
+        """Ask until there is a word on the call.
+
+        Args:
+            call: What waits.
+            tool: The tool that it calls.
+            problem: Why it waits again.
+
+        Raises:
+            Undecided: The streams are no terminal, or it was closed, or the person wants to stop.
+        """
+        if tool.name in self._always and not problem:
+            return Decision("approved")
+        if not (is_terminal(self._answers) and is_terminal(self._out)):
+            raise _nobody(call)
+        self._show(_question(call, tool, problem))
+        _forget_what_was_typed(self._answers)
+        return self._result(call) if isinstance(tool, External) else self._word(call, tool)
+
+    def _word(self, call: ToolCall, tool: Tool[..., Any]) -> Decision:
+        made = call
+        while True:
+            match self._answer(call, _MENU).lower():
+                case "y" | "yes":
+                    return _approved(made, call)
+                case "n" | "no":
+                    return self._denied(call)
+                case "e" | "edit":
+                    made = self._edited(made, tool)
+                case "a" | "always":
+                    self._always.add(tool.name)
+                    return _approved(made, call)
+                case "q" | "quit":
+                    raise _stopped(call)
+                case _:
+                    pass
+
+    def _result(self, call: ToolCall) -> Decision:
+        while True:
+            match self._answer(call, _MENU_OUTSIDE).lower():
+                case "r" | "result":
+                    return Decision("answered", result=ToolResult(call.id, self._answer(call, "  result: ")))
+                case "n" | "no":
+                    return self._denied(call)
+                case "q" | "quit":
+                    raise _stopped(call)
+                case _:
+                    pass
+
+    def _denied(self, call: ToolCall) -> Decision:
+        return Decision("denied", self._answer(call, "  why? "))
+
+    def _edited(self, call: ToolCall, tool: Tool[..., Any]) -> ToolCall:
+        self._show([f"    {_whole(as_json(arguments_of(call)))}"])
+        text = self._answer(call, "  all arguments as one JSON object, or nothing to leave them: ")
+        if not text:
+            return call
+        made = replace(call, arguments=text)
+        if isinstance(arguments_of(made), str):
+            self._show(["    that is no JSON object"])
+            return call
+        try:
+            tool.arguments(text)
+        except Exception as error:  # noqa: BLE001 - what checks the arguments is a stranger's code
+            self._show(f"    {_whole(printable(line))}" for line in str(error).splitlines())
+            return call
+        self._show(_arguments(made, tool))
+        return made
+
+    def _answer(self, call: ToolCall, question: str) -> str:
+        self._out.write(question)
+        self._out.flush()
+        line = self._answers.readline()
         if not line:
-            out.write("\n")
-            raise NobodyToAsk(call)
+            self._out.write("\n")
+            raise _nobody(call)
         return line.strip()
 
-    while True:
-        match answer("  [y]es, [n]o (tell the model why): ").lower():
-            case "y" | "yes":
-                return Decision("approved")
-            case "n" | "no":
-                return Decision("denied", answer("  why? "))
-            case _:
-                pass
+    def _show(self, lines: Iterable[str]) -> None:
+        self._out.write("".join(f"{line}\n" for line in lines))
 
 
-def _question(call: ToolCall, tool: Tool[..., Any]) -> Iterator[str]:
+def _nobody(call: ToolCall) -> Undecided:
+    return Undecided(f"{call_line(call)} needs a person's approval, and nobody can be asked here; run it on a terminal")
+
+
+def _stopped(call: ToolCall) -> Undecided:
+    return Undecided(f"{call_line(call)} was neither approved nor denied, so the run stopped before it")
+
+
+def _approved(made: ToolCall, call: ToolCall) -> Decision:
+    return Decision("approved", arguments=None if made is call else made.arguments)
+
+
+def _question(call: ToolCall, tool: Tool[..., Any], problem: str) -> Iterator[str]:
     options = tool.options
     hints = [word for word, holds in (("destructive", options.destructive), ("reaches beyond this machine", options.open_world)) if holds]
-    yield f"? {one_line(call.name)} asks to run: {options.effect}, {', '.join([_EFFECTS[options.effect], *hints])}"
+    wish = "asks for a result from outside" if isinstance(tool, External) else "asks to run"
+    yield f"? {one_line(call.name)} {wish}: {options.effect}, {', '.join([_EFFECTS[options.effect], *hints])}"
+    yield from _arguments(call, tool)
+    if description := tool.description.description:
+        yield f"  it says of itself: {_whole(printable(description))}"
+    if problem:
+        yield f"  it asks again: {_whole(printable(problem))}"
+
+
+def _arguments(call: ToolCall, tool: Tool[..., Any]) -> Iterator[str]:
     arguments = _final_arguments(call, tool)
     if isinstance(arguments, str):
         yield f"    {_whole(printable(arguments))}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any, Literal, TextIO
 from pydantic_core import from_json
 
 from agentloop.agent import Agent, Result
-from agentloop.cli.approval import NobodyToAsk, decide
+from agentloop.cli.approval import Person, Undecided
 from agentloop.cli.display import Display, display_on
 from agentloop.cli.escape import as_json
 from agentloop.cli.exits import ExitCode, say
@@ -23,7 +24,7 @@ from agentloop.events import Event
 from agentloop.limits import Limits
 from agentloop.messages import ToolCall
 from agentloop.tools.function import Tool
-from agentloop.transcript import Decision
+from agentloop.transcript import Decision, Transcript
 
 Form = Literal["text", "json", "jsonl"]
 
@@ -79,6 +80,8 @@ class _Conversation:
         self._wish = wish
         self._display = display
         self._show: Callable[[Event], None] = display.show
+        # Events are for a program, which has nobody to ask.
+        self._person = Person(answers=io.StringIO() if wish.form == "jsonl" else sys.stdin, out=sys.stderr)
         if wish.form == "jsonl":
             self._show = lambda event: _print_line(event, out)
 
@@ -91,8 +94,8 @@ class _Conversation:
             while result.paused:
                 try:
                     denied = self._decide(result) or denied
-                except NobodyToAsk as nobody:
-                    say(str(nobody))
+                except Undecided as undecided:
+                    say(str(undecided))
                     return result, ExitCode.APPROVAL
                 result = runner.run(self._advance(result))
         return result, ExitCode.APPROVAL if denied else ExitCode.DONE
@@ -108,19 +111,20 @@ class _Conversation:
         self._display.close()
         denied = False
         for call in result.waiting:
-            decision = self._decision(call)
-            if decision.word == "approved":
-                result.transcript.approve(call.id)
-            else:
-                result.transcript.deny(call.id, decision.reason)
-                denied = True
+            decision = self._decision(call, result.transcript)
+            match decision.word:
+                case "approved":
+                    arguments = None if decision.arguments is None else from_json(decision.arguments)
+                    result.transcript.approve(call.id, arguments=arguments)
+                case "denied":
+                    result.transcript.deny(call.id, decision.reason)
+                    denied = True
+                case "answered":
+                    result.transcript.answer(call.id, decision.result)
         return denied
 
-    def _decision(self, call: ToolCall) -> Decision:
-        # Events are for a program, which has nobody to ask.
-        if self._wish.form == "jsonl":
-            raise NobodyToAsk(call)
-        return decide(call, self._tools[call.name], answers=sys.stdin, out=sys.stderr)
+    def _decision(self, call: ToolCall, transcript: Transcript) -> Decision:
+        return self._person.decide(call, self._tools[call.name], problem=transcript.questions[call.id].problem)
 
 
 def _print_line(value: Any, out: TextIO) -> None:

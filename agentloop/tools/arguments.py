@@ -12,10 +12,15 @@ from pydantic_core import ErrorDetails, SchemaValidator, ValidationError
 
 from agentloop.errors import InvalidArguments
 
-_MOST_BYTES = 8 * 2**20
+_MOST_BYTES = 2 * 2**20
 _DEEPEST = 64
 _MOST_ERRORS = 10
+_MOST_EXPLAINED = 1_000
 _SHORT = 80
+
+
+class NotAnObject(InvalidArguments):
+    """The text is not one JSON object, which a repair may make of it."""
 
 
 def read_arguments(
@@ -31,18 +36,20 @@ def read_arguments(
         plain: Whether no argument is of a type that lets numbers through which are none, or fills in its own default.
 
     Raises:
-        InvalidArguments: The text is not JSON, or not what the validator wants.
+        NotAnObject: The text is not one JSON object.
+        InvalidArguments: It is one that the validator does not want, or whose meaning is not certain.
     """
     text = text.strip(" \t\r\n")
     if text in {"", "null"}:
         text = "{}"
     if plain and not reserved and (found := _at_a_glance(text, validator)) is not None:
         return found
-    raw = _decoded(text)
+    raw = decoded(text)
     try:
         values: dict[str, Any] = validator.validate_json(text)
     except ValidationError as error:
-        raise InvalidArguments(_explained(error, raw, known)) from error
+        kind = InvalidArguments if isinstance(raw, dict) else NotAnObject
+        raise kind(_explained(error, raw, known)) from error
     if reserved and (taken := reserved & values.keys()):
         raise InvalidArguments(_listed([f"{name}: {_unknown(known)}" for name in sorted(taken)]))
     return values
@@ -58,8 +65,13 @@ def _at_a_glance(text: str, validator: SchemaValidator) -> dict[str, Any] | None
     return values if values is not None and text.count(":") == len(values) else None
 
 
-def _decoded(text: str) -> Any:
-    """Decode the text as the validator will, to refuse what it would let through."""
+def decoded(text: str) -> Any:
+    """Decode JSON text whose meaning is certain: numbers are finite, no key stands twice, nothing is nested too deep.
+
+    Raises:
+        NotAnObject: It is not JSON.
+        InvalidArguments: It is, but not such.
+    """
     try:
         size = len(text.encode())
     except UnicodeEncodeError as error:
@@ -71,9 +83,9 @@ def _decoded(text: str) -> Any:
     except RecursionError:
         _too_deep()
     except ValueError as error:
-        raise InvalidArguments(f"The arguments are not JSON: {error}.") from error
+        raise NotAnObject(f"The arguments are not JSON: {error}.") from error
     if end < len(text):
-        raise InvalidArguments(f"The arguments go on after their JSON, at character {end}; write one object.")
+        raise NotAnObject(f"The arguments go on after their JSON, at character {end}; write one object.")
     if text.count("{") + text.count("[") > _DEEPEST and _deeper_than(_DEEPEST, raw):
         _too_deep()
     return raw
@@ -127,6 +139,8 @@ def _too_deep() -> NoReturn:
 
 
 def _explained(error: ValidationError, raw: Any, known: Collection[str]) -> str:
+    if error.error_count() > _MOST_EXPLAINED:
+        return f"The arguments do not fit in {error.error_count():,} places; send fewer, in the form that was described."
     wrong: dict[str, list[str]] = {}
     got: dict[str, str] = {}
     for each in error.errors(include_url=False, include_context=False, include_input=False):

@@ -15,11 +15,12 @@ from pydantic_core import SchemaValidator, core_schema, to_json
 from agentloop.errors import ToolDefinitionError
 from agentloop.messages import ToolDescription
 from agentloop.tools.annotations import local_names
-from agentloop.tools.arguments import read_arguments
+from agentloop.tools.arguments import NotAnObject, read_arguments
 from agentloop.tools.docstrings import read_docstring
 from agentloop.tools.isolation import check_isolated
 from agentloop.tools.options import Effect, Lock, NeedsApproval, Options
 from agentloop.tools.parameters import innermost, read_parameters
+from agentloop.tools.repair import Repair, repaired
 from agentloop.tools.schema import Schema, describe
 from agentloop.tools.strict_nulls import drop_strict_nulls
 
@@ -109,12 +110,22 @@ class Definition:
     def _validator(self) -> SchemaValidator:
         return self._schema.validator()
 
-    def arguments(self, text: str) -> dict[str, Any]:
-        """Read a model's JSON text as arguments by the parameters' names.
+    def arguments(self, text: str) -> tuple[dict[str, Any], Repair | None]:
+        """Read a model's JSON text as arguments by the parameters' names, and tell what of it had to be repaired.
 
         Raises:
             InvalidArguments: They are not what the tool takes.
         """
+        try:
+            return self._read(text), None
+        except NotAnObject:
+            # What deletes or overwrites is run on the model's own words only.
+            repair = None if self.options.destructive else repaired(text)
+            if repair is None:
+                raise
+        return self._read(repair.text), repair
+
+    def _read(self, text: str) -> dict[str, Any]:
         schema = self._schema
         if self._strict:
             text = drop_strict_nulls(self.description.parameters, text)

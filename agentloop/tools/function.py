@@ -19,6 +19,7 @@ from agentloop.tools.deadline import NoResult, within
 from agentloop.tools.definition import Definition, Given
 from agentloop.tools.isolation import Failed, IsolatedTool
 from agentloop.tools.options import Options
+from agentloop.tools.repair import told
 from agentloop.tools.results import gather, gather_async, to_failure, to_result
 from agentloop.tools.threads import run_in_thread
 
@@ -87,7 +88,7 @@ class Tool(Generic[P, R]):
         Raises:
             InvalidArguments: They are not what the tool takes; the message is for the model.
         """
-        return self._definition.arguments(text)
+        return self._definition.arguments(text)[0]
 
     async def call(self, call: ToolCall, context: Context[Any]) -> ToolResult:
         """Answer the call. Never raises: a failure is a result the model reads."""
@@ -129,7 +130,8 @@ class Tool(Generic[P, R]):
             NoResult: The time was up.
             BaseException: Whatever the tool raises.
         """
-        positional, named = self._definition.parameters.bind(self.arguments(call.arguments), context)
+        arguments, repair = self._definition.arguments(call.arguments)
+        positional, named = self._definition.parameters.bind(arguments, context)
         function: Callable[..., Any] = self.function
 
         def work() -> Any:
@@ -139,7 +141,8 @@ class Tool(Generic[P, R]):
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
 
         value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds, name=self.name)
-        return value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, yielded), name=self.name)
+        settled = value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, yielded), name=self.name)
+        return told(settled, repair)
 
     async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
         self._check()

@@ -28,7 +28,7 @@ class Options:
     needs_approval: NeedsApproval = False
     """Whether a person must allow the call first: a flag, or a function of the arguments."""
     destructive: bool = False
-    """A hint for people who approve: the call may delete or overwrite."""
+    """The call may delete or overwrite: people who approve are told, and broken JSON is never repaired for it."""
     open_world: bool = False
     """A hint for people who approve: the call reaches beyond this machine."""
     isolated: bool = False

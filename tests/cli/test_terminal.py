@@ -13,8 +13,11 @@ from .conftest import Terminal
 AtTerminal = Callable[..., Terminal]
 Module = Callable[[str], None]
 
+MENU = "[y]es, [n]o (tell the model why), [e]dit the arguments, [a]lways for this tool, [q]uit: "
+
 TOOLS = """
     from threading import Barrier
+    from agentloop.tools.external import external
 
     both = Barrier(2, timeout=20)
 
@@ -29,8 +32,16 @@ TOOLS = """
     @tool(needs_approval=True, destructive=True)
     def forget(place: str, thoroughly: bool = False) -> str:
         "Remove a place for good."
-        open("forgotten", "w").write(place)
+        with open("forgotten", "w") as forgotten:
+            forgotten.write(place)
         return "gone"
+
+    @tool(effect="read", needs_approval=True)
+    def recall(place: str) -> str:
+        "Look up a place.\\n\\nIt reads \\x1b[2J what was kept."
+        return place
+
+    ask_guide = external("ask_guide", "Ask the guide.", parameters={"type": "object", "properties": {"place": {"type": "string"}}})
     """
 
 
@@ -111,7 +122,7 @@ def test_an_approved_call_runs(terminal: AtTerminal, module: Module, folder: Pat
     module(TOOLS)
     with Gateway(calls("forget", place="Rome\u202e\x1b[2J"), says("Forgotten.")) as gateway:
         screen = terminal(*at(gateway, "-T", "mytools:forget"))
-        screen.wait_for("[y]es, [n]o (tell the model why): ")
+        screen.wait_for(MENU)
         screen.type("perhaps\n")
         screen.wait_for("perhaps\n  [y]es, [n]o")
         screen.type("y\n")
@@ -129,7 +140,7 @@ def test_after_a_no_the_model_reads_why(terminal: AtTerminal, module: Module, fo
     module(TOOLS)
     with Gateway(calls("forget", place="Rome"), lambda body: says(f"I heard: {body['messages'][-1]['content']}")) as gateway:
         screen = terminal(*at(gateway, "-T", "mytools:forget"))
-        screen.wait_for("(tell the model why): ")
+        screen.wait_for(MENU)
         screen.type("n\n")
         screen.wait_for("why? ")
         screen.type("we live there\n")
@@ -140,15 +151,109 @@ def test_after_a_no_the_model_reads_why(terminal: AtTerminal, module: Module, fo
     assert "I heard: The user denied this call: we live there" in screen.text
 
 
+def test_edited_arguments_are_shown_again_and_run(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome"), lambda body: says(f"I heard: {body['messages'][-1]['content']}")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for(MENU)
+        screen.type("e\n")
+        screen.wait_for('{"place":"Rome"}\n  all arguments as one JSON object, or nothing to leave them: ')
+        screen.type('{"place": "Oslo", "thoroughly": "perhaps\\u001b[2J"}\n')
+        screen.wait_for(f'thoroughly: should be a valid boolean, unable to interpret input; got "perhaps\\u001b[2J".\n  {MENU}')
+        screen.type("e\n")
+        screen.wait_for("leave them: ")
+        screen.type('["Oslo"]\n')
+        screen.wait_for(f"that is no JSON object\n  {MENU}")
+        screen.type("e\n")
+        screen.type('{"place": "Oslo"}\n')
+        screen.wait_for(f'    place = "Oslo"\n  {MENU}')
+        screen.type("y\n")
+
+        assert screen.end() == 0
+
+    assert (folder / "forgotten").read_text() == "Oslo"
+    assert 'I heard: A person changed the arguments of this call to {"place":"Oslo"}' in screen.text
+    assert any(line.startswith('✓ forget(place="Oslo")') for line in lines(screen))
+
+
+def test_an_edit_of_nothing_leaves_the_arguments(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome"), lambda body: says(f"I heard: {body['messages'][-1]['content']}")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for(MENU)
+        screen.type("e\n\ny\n")
+
+        assert screen.end() == 0
+
+    assert (folder / "forgotten").read_text() == "Rome"
+    assert "I heard: gone" in screen.text
+
+
+def test_after_an_always_the_tool_is_not_asked_about_again_and_others_are(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    turns = (calls("recall", place="A") & calls("recall", place="B"), calls("recall", place="C") & calls("forget", place="Rome"), says("."))
+    with Gateway(*turns) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:recall", "-T", "mytools:forget"))
+        screen.wait_for(MENU)
+        screen.type("a\n")
+        screen.wait_for(f'place = "Rome"\n  it says of itself: Remove a place for good.\n  {MENU}')
+        screen.type("y\n")
+
+        assert screen.end() == 0
+
+    assert screen.text.count("asks to run") == 2
+    assert (folder / "forgotten").read_text() == "Rome"
+
+
+def test_a_quit_ends_the_run_before_the_call(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for(MENU)
+        screen.type("q\n")
+
+        assert screen.end() == 3
+
+    assert not (folder / "forgotten").exists()
+    assert lines(screen)[-1] == 'agentloop: forget(place="Rome") was neither approved nor denied, so the run stopped before it'
+
+
+def test_what_a_tool_says_of_itself_is_escaped(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    with Gateway(calls("recall", place="Rome")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:recall"))
+        screen.wait_for(MENU)
+        screen.type("q\n")
+
+        assert screen.end() == 3
+
+    assert r"  it says of itself: Look up a place.\n\nIt reads \x1b[2J what was kept." in lines(screen)
+
+
+def test_a_person_may_give_a_result_that_comes_from_outside(terminal: AtTerminal, module: Module):
+    module(TOOLS)
+    with Gateway(calls("ask_guide", place="Rome"), lambda body: says(f"I heard: {body['messages'][-1]['content']}")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:ask_guide"))
+        screen.wait_for("[r]esult (you give it), [n]o (tell the model why), [q]uit: ")
+        screen.type("y\nr\n")
+        screen.wait_for("  result: ")
+        screen.type("It is closed.\n")
+
+        assert screen.end() == 0
+
+    assert "? ask_guide asks for a result from outside: once, may do harm" in lines(screen)
+    assert "I heard: It is closed." in screen.text
+
+
 def test_each_waiting_call_is_asked_for(terminal: AtTerminal, module: Module, folder: Path):
     module(TOOLS)
     with Gateway(calls("forget", place="Rome") & calls("forget", place="Oslo", thoroughly=True), says("Done.")) as gateway:
         screen = terminal(*at(gateway, "-T", "mytools:forget"))
-        screen.wait_for("(tell the model why): ")
+        screen.wait_for(MENU)
         screen.type("n\n")
         screen.wait_for("why? ")
         screen.type("\n")
-        screen.wait_for("thoroughly = true\n  [y]es, [n]o (tell the model why): ")
+        screen.wait_for(f"thoroughly = true\n  it says of itself: Remove a place for good.\n  {MENU}")
         screen.type("yes\n")
 
         assert screen.end() == 3
@@ -161,7 +266,7 @@ def test_what_was_typed_before_the_question_is_no_answer(terminal: AtTerminal, m
     with Gateway(slow(calls("forget", place="Rome"), between=0.1), says("Done.")) as gateway:
         screen = terminal(*at(gateway, "-T", "mytools:forget"))
         screen.type("y\n")
-        screen.wait_for("(tell the model why): ")
+        screen.wait_for(MENU)
         screen.type("\x04")
 
         assert screen.end() == 3
@@ -174,7 +279,7 @@ def test_a_long_argument_says_how_much_of_it_is_not_shown(terminal: AtTerminal, 
     module(TOOLS)
     with Gateway(calls("forget", place="x" * 5000), says("Done.")) as gateway:
         screen = terminal(*at(gateway, "-T", "mytools:forget"))
-        screen.wait_for("(tell the model why): ")
+        screen.wait_for(MENU)
         screen.type("\x03")
 
         assert screen.end() == 130

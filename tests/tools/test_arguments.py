@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 from dataclasses import dataclass
+from time import monotonic
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -123,12 +124,49 @@ async def test_very_many_wrong_arguments_are_counted():
     assert len(text) < 2_000
 
 
+async def test_arguments_that_are_wrong_in_very_many_places_are_refused_in_a_moment():
+    started = monotonic()
+
+    text = await told(json.dumps({"guests": [{}] * 100_000}))
+
+    assert text == "The arguments do not fit in 100,000 places; send fewer, in the form that was described."
+    assert monotonic() - started < 5
+
+
+HOSTILE: list[tuple[str, str]] = [
+    ("[" * 10_000_000, "The arguments are 10,000,000 bytes long"),
+    ('{"anything": ' + '{"a":' * 400_000, "The arguments are nested more than 64 levels deep"),
+    ('{"anything": ' + "[" * 900_000 + "]" * 900_000 + "}", "The arguments are nested more than 64 levels deep"),
+    ('{"nights": ' + "9" * 2_000_000 + "}", "The arguments are not JSON: Exceeds the limit (4300 digits)"),
+    ('{"price": 1e' + "9" * 2_000_000 + "}", "The arguments hold 1e9999"),
+    ('{"city": "' + '\\"' * 600_000, "The arguments are not JSON"),
+    ('{"city": "' + '\\"' * 600_000 + "'", "The arguments are not JSON"),
+    ("{" + '"city": "a", ' * 100_000 + "}", "The arguments are not JSON"),
+    ("{'city': " + "[" * 500_000, "The arguments are not JSON"),
+    ("{" + "'city', " * 100_000, "The arguments are not JSON"),
+    ("```" * 300_000, "The arguments are not JSON"),
+    ("/*" * 500_000, "The arguments are not JSON"),
+    ("{}" + "}" * 1_000_000, "The arguments go on after their JSON"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), HOSTILE, ids=range(len(HOSTILE)))
+async def test_hostile_text_is_refused_in_linear_time(arguments: str, words: str):
+    started = monotonic()
+
+    text = await told(arguments)
+
+    assert text.startswith(words)
+    assert len(text) < 500
+    assert monotonic() - started < 2
+
+
 NOT_JSON: list[tuple[str, str]] = [
     ("{", "The arguments are not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)."),
     ('{"city": "a"', "The arguments are not JSON: Expecting ',' delimiter: line 1 column 13 (char 12)."),
     ('{"city": "a"} {}', "The arguments go on after their JSON, at character 13; write one object."),
     ("city=Paris", "The arguments are not JSON: Expecting value: line 1 column 1 (char 0)."),
-    ('{"city": "a\nb"}', "The arguments are not JSON: Invalid control character at: line 1 column 12 (char 11)."),
+    ('{"city": "a\x07b"}', "The arguments are not JSON: Invalid control character at: line 1 column 12 (char 11)."),
     ('{"price": NaN}', "The arguments hold NaN, which JSON does not know; write a number, a string or null."),
     ('{"anything": [-Infinity]}', "The arguments hold -Infinity, which JSON does not know; write a number, a string or null."),
     ('{"anything": 1e400}', "The arguments hold 1e400, which is too large a number; write a smaller one."),
@@ -141,7 +179,7 @@ NOT_JSON: list[tuple[str, str]] = [
     ('{"anything": ' + "[" * 64 + "]" * 64 + "}", "The arguments are nested more than 64 levels deep; flatten them."),
     ('{"anything": ' + "[" * 100_000, "The arguments are nested more than 64 levels deep; flatten them."),
     ("[" * 300 + "]" * 300, "The arguments are nested more than 64 levels deep; flatten them."),
-    ('{"city": "' + "é" * (4 * 2**20) + '"}', "The arguments are 8,388,620 bytes long, and 8,388,608 are read; send less."),
+    ('{"city": "' + "é" * 2**20 + '"}', "The arguments are 2,097,164 bytes long, and 2,097,152 are read; send less."),
     ('{"anything": ' + "1" * 5_000 + "}", "The arguments are not JSON: Exceeds the limit (4300 digits) for integer string conversion"),
 ]
 
@@ -169,7 +207,7 @@ def measure(x: float = 0.0, words: list[str] | None = None, note: str = "") -> s
         ('{"x": "Infinity"}', 'The arguments do not fit: x: should be a finite number; got "Infinity".'),
         ('{"note": "\ud800"}', "The arguments hold half a surrogate pair at character 10; write whole characters."),
         ('{"y": ' + "[" * 64 + "]" * 64 + "}", "The arguments are nested more than 64 levels deep; flatten them."),
-        ('{"note": "' + "é" * (4 * 2**20) + '"}', "The arguments are 8,388,620 bytes long, and 8,388,608 are read; send less."),
+        ('{"note": "' + "é" * 2**20 + '"}', "The arguments are 2,097,164 bytes long, and 2,097,152 are read; send less."),
         ('{"x": 1} {"x": 1}', "The arguments go on after their JSON, at character 8; write one object."),
     ],
     ids=range(11),
@@ -186,14 +224,18 @@ async def test_a_tool_of_plain_types_is_as_careful(arguments: str, words: str):
         ("", "0.0 None "),
         ('{"note": "at 10:30, see https://a.example:80/"}', "0.0 None at 10:30, see https://a.example:80/"),
         ('{"note": "\\u003a", "words": [":", "{"]}', "0.0 [':', '{'] :"),
-        ('{"note": "' + "é" * (3 * 2**20) + '"}', "0.0 None " + "é" * 99_991 + "\n[cut here: 3,045,737 more characters]"),
     ],
-    ids=range(4),
 )
 async def test_a_tool_of_plain_types_takes_what_fits(arguments: str, text: str):
     answer = await measure.call(ToolCall("1", "measure", arguments), Context())
 
     assert (answer.is_error, answer.text) == (False, text)
+
+
+def test_long_arguments_are_read_whole():
+    note = "é" * 1_000_000
+
+    assert measure.arguments(json.dumps({"note": note}, ensure_ascii=False)) == {"note": note}
 
 
 @pytest.mark.parametrize(
