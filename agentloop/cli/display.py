@@ -60,23 +60,38 @@ class Display:
         self._words = words
         self._notes = notes
         self._verbose = verbose
+        self._replying = False
+        self._early: list[ToolCall] = []
 
     def show(self, event: Event) -> None:
         """Show one event."""
         match event:
             case StepStarted():
+                self._replying = True
+                self._early.clear()
                 self._notes.wait()
             case TextDelta(text):
                 self._notes.rest()
                 self._words.add(text)
             case Replied(reply):
+                self._replying = False
                 self._reply(reply.message, reply.thinking)
+                for call in self._early:
+                    self._notes.start(call)
+            case CallStarted(call) if self._replying:
+                # Its words come first, and it may yet break.
+                self._early.append(call)
             case CallStarted(call):
                 self._notes.start(call)
             case CallProgress(call, value):
                 self._notes.progress(call, one_line(value if isinstance(value, str) else as_json(value)))
             case CallEnded(call, result, seconds):
                 self._notes.end(call, result, seconds=seconds)
+            case _:
+                self._notice(event)
+
+    def _notice(self, event: Event) -> None:
+        match event:
             case Retrying(error, _, seconds):
                 self._notes.write(f"↻ {one_line(str(error), _NOTE_LENGTH)}; asking again in {duration(seconds)}")
             case Switched(error, model):

@@ -41,7 +41,7 @@ def test_a_command_of_the_page_works(command: str, folder: Path, environment: di
 
 def test_the_page_has_commands_to_run():
     assert len(TOOLS) == 1
-    assert {command.split("agentloop ")[1].split()[0] for command in COMMANDS} == {"demo", "run", "tools", "plugins"}
+    assert {command.split("agentloop ")[1].split()[0] for command in COMMANDS} == {"demo", "models", "run", "tools", "plugins"}
 
 
 def test_the_page_lists_each_exit_code_and_each_option():
