@@ -17,14 +17,16 @@ Decorate functions, give them to an agent, run it:
 
 from agentloop import events
 from agentloop.agent import Agent, Result
+from agentloop.approvals import Policy
 from agentloop.errors import AgentLoopError, LimitReached, ModelError, ToolDefinitionError
 from agentloop.limits import Limits
 from agentloop.messages import File, Image, Message, Settings, Text, user
-from agentloop.models.server import Timeouts
 from agentloop.models.providers import model
 from agentloop.models.retries import Retries
+from agentloop.models.server import Timeouts
 from agentloop.tools import Toolset
 from agentloop.tools.context import Context
+from agentloop.tools.external import external
 from agentloop.tools.function import Tool, tool
 from agentloop.transcript import Transcript
 
@@ -38,6 +40,7 @@ __all__ = [
     "Limits",
     "Message",
     "ModelError",
+    "Policy",
     "Result",
     "Retries",
     "Settings",
@@ -48,6 +51,7 @@ __all__ = [
     "Toolset",
     "Transcript",
     "events",
+    "external",
     "model",
     "tool",
     "user",

@@ -94,7 +94,7 @@ class CallEnded:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The run stops until a person has spoken on these calls."""
+    """The run stops until a person has spoken on these calls, or their results have come from outside."""
 
     calls: tuple[ToolCall, ...]
     kind: Literal["paused"] = "paused"

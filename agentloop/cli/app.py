@@ -43,6 +43,12 @@ def _demo() -> ExitCode:
 @click.option("--base-url", metavar="URL", help="Where to ask instead: 'http://127.0.0.1:8080/v1'.")
 @click.option("--instructions", default="", metavar="TEXT", help="What the model is told first.")
 @click.option("--max-steps", type=click.IntRange(min=1), metavar="N", help="How often the model may be asked; 25 by default.")
+@click.option(
+    "--approvals",
+    type=click.Choice(["auto", "ask", "read_only", "deny"]),
+    default="auto",
+    help="Which calls you are asked about: as their tools want it, all that do more than read, or none, which refuses them.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print the events as they come, one JSON object a line.")
 @click.option("--no-stream", is_flag=True, help="Ask for whole replies, for servers that cannot stream.")

@@ -13,6 +13,7 @@ from typing import Any, Literal, TextIO
 from pydantic_core import from_json
 
 from agentloop.agent import Agent, Result
+from agentloop.approvals import PolicyName
 from agentloop.cli.approval import Person, Undecided
 from agentloop.cli.display import Display, display_on
 from agentloop.cli.escape import as_json
@@ -39,6 +40,7 @@ class Wish:
     targets: tuple[str, ...] = ()
     instructions: str = ""
     max_steps: int | None = None
+    approvals: PolicyName = "auto"
     form: Form = "text"
     """What stdout gets: the answer, the result as JSON, or the events as lines of JSON."""
     stream: bool = True
@@ -54,7 +56,7 @@ def run(wish: Wish) -> ExitCode:
     tools = tools_named(wish.targets)
     limits = Limits(steps=wish.max_steps) if wish.max_steps else Limits()
     model = model_at(wish.model, base_url=wish.base_url)
-    agent = Agent(model, tools=tools.values(), instructions=wish.instructions, limits=limits)
+    agent = Agent(model, tools=tools.values(), instructions=wish.instructions, limits=limits, approvals=wish.approvals)
     out = sys.stdout
     display = display_on(answer=out if wish.form == "text" else None, notes=sys.stderr, model=model.name, verbose=wish.verbose)
     with contextlib.redirect_stdout(ToolPrints()), contextlib.closing(display):

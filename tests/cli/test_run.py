@@ -403,3 +403,19 @@ def test_a_turn_that_fails_is_no_answer(agentloop: Command, scripted_gateway: Op
     ended = agentloop(*at(gateway))
 
     assert (ended.exit_code, ended.stdout) == (0, "Hello.\n")
+
+
+def test_a_policy_refuses_what_does_more_than_read(agentloop: Command, module: Module, scripted_gateway: OpenGateway):
+    module("""
+        @tool
+        def pay() -> str:
+            "Pay."
+            return "paid"
+        """)
+    gateway = scripted_gateway(calls("pay"), lambda body: says(body["messages"][-1]["content"]))
+
+    ended = agentloop(*at(gateway, "-T", "mytools:pay", "--approvals", "read_only"))
+
+    assert ended.exit_code == 0
+    assert "paid" not in ended.stdout
+    assert "not allow" in ended.stdout
