@@ -7,7 +7,7 @@ from dataclasses import replace
 from agentloop.deltas import Delta, RestartDelta, ShownDelta, ToolCallDelta
 from agentloop.dispatch import answer_early, dispatch
 from agentloop.early import Early
-from agentloop.errors import ContentFiltered, LengthLimit, LimitReached, ModelRefused
+from agentloop.errors import ContentFiltered, LengthLimit, LimitReached, ModelError, ModelRefused
 from agentloop.events import Notice, PartialOutput, Replied, StepStarted
 from agentloop.messages import Reply, Request, Settings
 from agentloop.run import Run
@@ -55,7 +55,13 @@ async def ask(run: Run) -> None:
         run.repeats.check()
         run.budget.take_step()
     async with run.budget.reserve(input_tokens=run.expected_input(), output_tokens=run.settings.max_tokens) as most:
-        reply = await _reply(run, most)
+        try:
+            reply = await _reply(run, most)
+        except ModelError as error:
+            if isinstance(error.partial, Reply):
+                # What a broken reply took is paid for as well.
+                run.budget.spend(error.partial.usage)
+            raise
         run.count(reply.usage)
     if reply.finish_reason == "length" and most is not None and most != run.settings.max_tokens:
         raise run.budget.spent()

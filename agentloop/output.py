@@ -53,12 +53,20 @@ class Output(Generic[Out]):
         """What the model is told; a form that is no object is wrapped in one, which providers demand."""
         return OutputSchema(self._name, self._wrapped_schema() if self._wraps else self._plain)
 
-    def read(self, text: str) -> Out:
-        """Read the answer.
+    def read(self, *words: str) -> Out:
+        """Read the answer: all the words of a reply together, or else the last of them, since a model may speak before it answers.
 
         Raises:
             Mismatch: It does not take the form.
         """
+        try:
+            return self._read("".join(words))
+        except Mismatch:
+            if len(words) <= 1:
+                raise
+        return self._read(words[-1])
+
+    def _read(self, text: str) -> Out:
         text = drop_strict_nulls(self.schema.schema, _without_fence(text))
         if not self._wraps:
             return _valid(self._adapter, text)
@@ -101,6 +109,7 @@ class Growing:
         self._pieces: list[str] = []
         self._length = 0
         self._next = 1
+        self._place = 0
         self._last: Any = None
 
     def grown(self, delta: object) -> Any:
@@ -108,7 +117,11 @@ class Growing:
         match delta:
             case RestartDelta():
                 self._begin()
-            case TextDelta(text):
+            case TextDelta(text, place):
+                if place != self._place:
+                    # What was said before it is no part of the answer.
+                    self._begin()
+                    self._place = place
                 self._pieces.append(text)
                 self._length += len(text)
             case _:

@@ -155,12 +155,12 @@ class Run:
         Raises:
             OutputInvalid: The model was told too often.
         """
-        text = self.transcript.text
+        words = [part.text for part in self.transcript.asked[-1].parts if isinstance(part, Text)]
         if self.output is None:
-            self.answer = text
+            self.answer = "".join(words)
             return True
         try:
-            self.answer = self.output.read(text)
+            self.answer = self.output.read(*words)
         except Mismatch as mismatch:
             if self.corrections >= self.output.corrections:
                 times = self.corrections + 1

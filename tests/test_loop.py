@@ -13,7 +13,8 @@ from agentloop import Agent, Context, LimitReached, Limits, Settings, Transcript
 from agentloop.deltas import TextDelta
 from agentloop.errors import ConfigurationError, ContentFiltered, LengthLimit, ModelRefused, OutputInvalid, ServerError, ToolDefinitionError
 from agentloop.events import CallEnded, CallProgress, CallStarted, PartialOutput
-from agentloop.messages import Usage, user
+from agentloop.messages import Reply, Request, Text, Usage, user
+from agentloop.models import Hear
 from agentloop.output import Mismatch, Output
 from agentloop.testing import Scripted, always, calls, fails, refuses, says
 
@@ -693,3 +694,26 @@ async def test_calls_that_a_model_wraps_in_one_are_made_one_by_one():
 
     assert [made.content for made in model.heard[1].results] == ["3", "7"]
     assert [call.name for call in result.transcript.messages[1].calls] == ["add", "add"]
+
+
+async def test_a_typed_answer_counts_though_the_model_spoke_before_it():
+    class Speaks:
+        name = "speaks"
+
+        async def ask(self, request: Request, hear: Hear) -> Reply:
+            """Say something, and then the answer."""
+            return Reply((Text("I have what I need."), Text('{"name": "Rome", "people": 3}')), "stop")
+
+    result = await Agent(Speaks(), output=City).run("Which?")
+
+    assert result.output == City("Rome", 3)
+
+
+def test_what_grows_behind_other_words_is_told_too():
+    growing = Output(City).growing()
+
+    told = [
+        growing.grown(delta) for delta in (TextDelta("Let me see. ", 0), TextDelta('{"name": "Rome"', 1), TextDelta(', "people": 3}', 1))
+    ]
+
+    assert told == [None, {"name": "Rome"}, {"name": "Rome", "people": 3}]

@@ -85,10 +85,15 @@ class Fallback:
                     raise
                 error.__cause__ = error.__cause__ or failure
                 failure = error
+            except ConfigurationError as error:
+                # Whoever mends it should know why this model was asked at all.
+                error.__cause__ = error.__cause__ or failure
+                raise
             else:
                 self._tired.pop(number, None)
                 return reply
-        raise failure or ConfigurationError("a fallback needs at least one model")
+        assert failure is not None, "there is at least one model"  # noqa: S101  # the constructor has seen to it
+        raise failure
 
     def _order(self) -> list[int]:
         now = self._clock()

@@ -12,9 +12,10 @@ from pydantic_core import from_json
 
 from agentloop.errors import BadReply
 from agentloop.models.clients import Client
+from agentloop.models.decompression import whole
+from agentloop.models.patience import Patience
 from agentloop.models.providers import server
 from agentloop.models.retries import Retries, with_retries
-from agentloop.models.server import Patience
 from agentloop.wire import Outgoing
 from agentloop.wire.error_bodies import error_from, is_error
 from agentloop.wire.lenient import as_list, as_object, as_text
@@ -67,10 +68,11 @@ async def list_models(
         async def attempt(path: str = f"models{page}") -> Mapping[str, Any]:
             return await place.exchange(Outgoing(path, method="GET"), _read)
 
-        body = await with_retries(attempt, retries or Retries(), may_repeat=lambda: True, say=_unheard)
+        budget = await place.retry_budget()
+        body = await with_retries(attempt, retries or Retries(), may_repeat=lambda: True, say=_unheard, budget=budget)
         found += _models(body)
-        page = _next_page(body)
-        if page is None:
+        before, page = page, _next_page(body)
+        if page in {None, before}:
             break
     return tuple(found)
 
@@ -80,11 +82,13 @@ async def _unheard(_: object) -> None:
 
 
 async def _read(response: Any, patience: Patience) -> Mapping[str, Any]:
-    content = await patience.wait(response.aread())
+    content = await patience.wait(whole(response))
     try:
-        body = as_object(from_json(content))
+        said = from_json(content)
     except ValueError as error:
         raise BadReply(f"the list of models is no JSON ({error}); check the base URL") from error
+    # Together sends the bare list.
+    body = {"data": said} if isinstance(said, list) and said else as_object(said)
     # new-api says no with the status 200 and {"success": false}.
     if is_error(body):
         raise error_from(body)

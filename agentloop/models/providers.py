@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -18,7 +19,7 @@ from agentloop.models.server import Server, Timeouts
 from agentloop.wire import Wire
 from agentloop.wire.anthropic import AnthropicMessages, MessagesQuirks
 from agentloop.wire.gemini import Gemini, GeminiQuirks
-from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+from agentloop.wire.openai_chat import ChatQuirks, Form, OpenAIChat
 from agentloop.wire.openai_responses import OpenAIResponses, ResponsesQuirks
 
 
@@ -52,8 +53,15 @@ def _gemini(quirks: GeminiQuirks | None = None) -> Wires:
     return {"gemini": lambda origin: Gemini(quirks, origin=origin)}
 
 
-# Servers on one's own machine keep nothing between requests, and take keys as bearer tokens whatever the format.
-_OWN = ResponsesQuirks(encrypted_thinking=False, strict=False, ids=False)
+def _relayed_form(model: str) -> Form:
+    # new-api never tells Claude's models the form, and Google refuses it beside tools before Gemini 3.
+    return "words" if "claude" in model else "alone" if re.search(r"gemini-[12]\b", model) else "field"
+
+
+# Servers on one's own machine keep nothing between requests, and take keys as bearer tokens whatever the format. They have one
+# grammar for a reply: a form for the answer would take the place of the tools.
+_OWN = ResponsesQuirks(encrypted_thinking=False, strict=False, ids=False, form_beside_tools=False)
+_OWN_CHAT = ChatQuirks(empty_content="", strict=False, form="alone")
 _OWN_MESSAGES = _messages(MessagesQuirks(bearer=True, native_output=False, strict=False, cache="none", betas=False, unsigned_thinking=True))
 _OWN_SERVER = _responses(_OWN) | _OWN_MESSAGES
 
@@ -68,12 +76,12 @@ PROVIDERS: dict[str, Provider] = {
     "anthropic": Provider("https://api.anthropic.com/v1", _messages(), "ANTHROPIC_API_KEY"),
     "gemini": Provider("https://generativelanguage.googleapis.com/v1beta", _gemini(), "GEMINI_API_KEY"),
     # new-api re-serialises requests: `strict` is lost on the way, its Claude path refuses the role developer, and it takes turns
-    # between accounts, so that no id of an earlier reply is known. It takes the key as a bearer token in every format, and Gemini's
-    # paths under /v1 as well.
+    # between accounts, so that no id and no encrypted thought of an earlier reply is known. It takes the key as a bearer token in
+    # every format, and Gemini's paths under /v1 as well.
     "xaix": Provider(
         "https://api.xaix.me/v1",
-        _chat(ChatQuirks(strict=False, gemini_schemas=True))
-        | _responses(ResponsesQuirks(web_search_type="web_search_preview", ids=False))
+        _chat(ChatQuirks(strict=False, gemini_schemas=True, form=_relayed_form))
+        | _responses(ResponsesQuirks(web_search_type="web_search_preview", ids=False, encrypted_thinking=False))
         | _messages(MessagesQuirks(bearer=True, native_output=False, strict=False, cache="blocks", betas=False))
         | _gemini(GeminiQuirks(bearer=True)),
         "XAIX_API_KEY",
@@ -83,31 +91,33 @@ PROVIDERS: dict[str, Provider] = {
         _chat(ChatQuirks(thinking_field="reasoning_details")) | _responses() | _messages(MessagesQuirks(bearer=True, cache="blocks")),
         "OPENROUTER_API_KEY",
     ),
-    "groq": Provider("https://api.groq.com/openai/v1", _chat() | _responses(ResponsesQuirks(encrypted_thinking=False)), "GROQ_API_KEY"),
+    # Groq refuses a form for the answer beside tools.
+    "groq": Provider(
+        "https://api.groq.com/openai/v1",
+        _chat(ChatQuirks(form="alone")) | _responses(ResponsesQuirks(encrypted_thinking=False)),
+        "GROQ_API_KEY",
+    ),
     # Mistral says "any" for required, takes ids of exactly nine letters or digits, and refuses null content and stream_options.
     "mistral": Provider(
         "https://api.mistral.ai/v1",
         _chat(ChatQuirks(required_word="any", nine_character_ids=True, empty_content="", stream_usage=False, thinking_field="content")),
         "MISTRAL_API_KEY",
     ),
-    # DeepSeek answers 400 when the reasoning of a tool run is not said back.
+    # DeepSeek answers 400 when the reasoning of a tool run is not said back, and to a schema for the answer.
     "deepseek": Provider(
         "https://api.deepseek.com/v1",
-        _chat(ChatQuirks(empty_content="", thinking_field="reasoning_content", strict=False))
+        _chat(ChatQuirks(empty_content="", thinking_field="reasoning_content", strict=False, form="words", thinks_unless_told=True))
         | _responses(ResponsesQuirks(encrypted_thinking=False, strict=False)),
         "DEEPSEEK_API_KEY",
     ),
     "together": Provider("https://api.together.xyz/v1", _chat(ChatQuirks(strict=False)), "TOGETHER_API_KEY"),
     "xai": Provider("https://api.x.ai/v1", _chat() | _responses(), "XAI_API_KEY"),
-    "ollama": Provider("http://127.0.0.1:11434/v1", _chat(ChatQuirks(empty_content="", strict=False)) | _OWN_SERVER),
-    "vllm": Provider("http://127.0.0.1:8000/v1", _chat(ChatQuirks(strict=False)) | _OWN_SERVER),
-    "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(ChatQuirks(empty_content="", strict=False)) | _OWN_SERVER),
-    # llama.cpp has one grammar for a reply: a form for the answer would take the place of the tools.
+    "ollama": Provider("http://127.0.0.1:11434/v1", _chat(_OWN_CHAT) | _OWN_SERVER),
+    "vllm": Provider("http://127.0.0.1:8000/v1", _chat(replace(_OWN_CHAT, empty_content=None)) | _OWN_SERVER),
+    "lmstudio": Provider("http://127.0.0.1:1234/v1", _chat(_OWN_CHAT) | _OWN_SERVER),
     "llamacpp": Provider(
         "http://127.0.0.1:8080/v1",
-        _chat(ChatQuirks(empty_content="", strict=False, form_beside_tools=False))
-        | _responses(replace(_OWN, form="response_format"))
-        | _OWN_MESSAGES,
+        _chat(_OWN_CHAT) | _responses(replace(_OWN, form="response_format")) | _OWN_MESSAGES,
     ),
 }
 

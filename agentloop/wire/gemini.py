@@ -59,11 +59,14 @@ class Gemini:
         """Say the request as contents."""
         is_third = _generation(model) >= (3, 0)
         way = _way_to_answer(request, is_third=is_third)
-        leading = [*takewhile(lambda message: message.role == "system", request.messages)]
+        if request.tools and _has_tools(request.hosted) and (0, 0) < _generation(model) < (3, 0):
+            raise ConfigurationError(f"{model} takes hosted tools or functions, and not both; leave one kind out, or ask gemini-3 or later")
+        # Google wants a content; where nobody but the system has spoken yet, its last message is one.
+        leading = [*takewhile(lambda message: message.role == "system", request.messages[:-1])]
         form = _form_in_words(request.output) if request.output and way == "words" else ""
         instructions = system_parts(request.instructions, leading, form=form)
         body: Json = {
-            "contents": [*Contents(self._origin, is_third).said(request.messages[len(leading) :])],
+            "contents": Contents(self._origin, is_third).said(request.messages[len(leading) :]),
             "systemInstruction": {"parts": instructions} if instructions else None,
             "tools": [*self._tools(request, way)],
             "toolConfig": self._tool_config(request, way, is_third=is_third),

@@ -34,8 +34,19 @@ class Contents:
     """Whether the model is of the third generation, which wants signatures and sees pictures in results."""
     _calls: dict[str, ToolCall] = field(default_factory=dict[str, ToolCall])
 
-    def said(self, messages: Iterable[Message]) -> Iterator[Json]:
-        """Say each message, results of one reply together in the order of its calls."""
+    def said(self, messages: Iterable[Message]) -> list[Json]:
+        """Say the messages, results of one reply together in the order of its calls."""
+        said: list[Json] = []
+        for content in self._contents(messages):
+            if said and content["role"] == said[-1]["role"] == "model":
+                # A model's call is taken only right behind what a user said, or a result.
+                said[-1]["parts"] += content["parts"]
+            else:
+                said.append(content)
+        # Nor is it taken as the first word.
+        return said if not said or said[0]["role"] == "user" else [{"role": "user", "parts": [{"text": " "}]}, *said]
+
+    def _contents(self, messages: Iterable[Message]) -> Iterator[Json]:
         for message in self._moved(messages):
             match message.role:
                 case "system" | "user":

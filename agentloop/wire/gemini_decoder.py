@@ -189,6 +189,8 @@ class GeminiDecoder:
             yield ToolCallDelta(ended.index, arguments=ended.arguments.text(), place=self._place)
         elif not self._has_answered:
             self._has_answered = True
+            # Words that came before are no part of the answer.
+            self._kind = None
             yield from self._words("text", ended.arguments.text(), {})
 
 

@@ -37,6 +37,10 @@ Json = dict[str, Any]
 _MISTRAL_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
+Form = Literal["field", "alone", "words"]
+"""How the form of an answer is said: in `response_format`, there only where no tools are offered, or in words."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatQuirks:
     """Where a provider departs from OpenAI."""
@@ -52,10 +56,12 @@ class ChatQuirks:
     """Whether `stream_options` is understood."""
     thinking_field: Literal["reasoning_content", "reasoning_details", "content"] | None = None
     """Where the provider wants its own thinking said back."""
-    form_beside_tools: bool = True
-    """Whether a form for the answer may be given beside tools; where not, the model is told it in words."""
+    form: Form | Callable[[str], Form] = "field"
+    """How the form of an answer is said; a gateway with models of several families asks for the model's name."""
     gemini_schemas: bool = False
     """Whether tools for Gemini's models must be described as Gemini wants, because the gateway drops what that cannot say."""
+    thinks_unless_told: bool = False
+    """Whether the model thinks until `thinking` says no, and cannot be made to call a tool while it does."""
     nine_character_ids: bool = False
     """Whether ids of calls must be nine letters or digits."""
 
@@ -71,13 +77,13 @@ class OpenAIChat:
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a chat completion."""
-        body: Json = {"model": model, "messages": list(self._messages(request))}
+        body: Json = {"model": model, "messages": list(self._messages(request, model))}
         further = [tool.data for tool in request.hosted if isinstance(tool, ProviderTool)]
         if request.tools or further:
             body["tools"] = [*self._tools(request.tools, model), *further]
         body |= self._hosted(request.hosted)
-        body |= self._settings(request.settings, has_tools=bool(request.tools))
-        if request.output and not self._tells_form(request):
+        body |= self._settings(request.settings, request.tools)
+        if request.output and not self._tells_form(request, model):
             body["response_format"] = {"type": "json_schema", "json_schema": _output(request.output)}
         if request.stream:
             body["stream"] = True
@@ -94,8 +100,8 @@ class OpenAIChat:
         """Make a fresh decoder, for one reply."""
         return ChatDecoder(self._origin)
 
-    def _messages(self, request: Request) -> Iterator[Json]:
-        if instructions := self._instructions(request):
+    def _messages(self, request: Request, model: str) -> Iterator[Json]:
+        if instructions := self._instructions(request, model):
             yield {"role": self._quirks.system_role, "content": instructions}
         ids: dict[str, str] = {}
         # A chat tool message holds text only.
@@ -111,11 +117,14 @@ class OpenAIChat:
                 case "tool":
                     yield from _results(message.results, ids)
 
-    def _tells_form(self, request: Request) -> bool:
-        return bool(request.tools) and request.settings.tool_choice != "none" and not self._quirks.form_beside_tools
+    def _tells_form(self, request: Request, model: str) -> bool:
+        """Whether the model is told in words how its answer must look."""
+        form = self._quirks.form if isinstance(self._quirks.form, str) else self._quirks.form(model)
+        may_call = bool(request.tools) and request.settings.tool_choice != "none"
+        return form == "words" or (form == "alone" and may_call)
 
-    def _instructions(self, request: Request) -> str:
-        if request.output is None or not self._tells_form(request):
+    def _instructions(self, request: Request, model: str) -> str:
+        if request.output is None or not self._tells_form(request, model):
             return request.instructions
         return f"{request.instructions}\n\n{form_in_words(request.output)}".lstrip()
 
@@ -164,9 +173,7 @@ class OpenAIChat:
                 case WebSearch(context=context, location=place):
                     near = {name: value for name, value in asdict(place).items() if value} if place else {}
                     options: Json = {"search_context_size": context} if context else {}
-                    said["web_search_options"] = options | (
-                        {"user_location": {"type": "approximate", "approximate": near}} if near else {}
-                    )
+                    said["web_search_options"] = options | ({"user_location": {"type": "approximate", "approximate": near}} if near else {})
                 case ProviderTool():
                     pass
                 case _:
@@ -193,29 +200,37 @@ class OpenAIChat:
             function["strict"] = strict is not None
         return {"type": "function", "function": function}
 
-    def _settings(self, settings: Settings, *, has_tools: bool) -> Json:
+    def _settings(self, settings: Settings, tools: Sequence[ToolDescription]) -> Json:
+        is_silent = self._quirks.thinks_unless_told and settings.effort == "none"
         said: Json = {
             "temperature": settings.temperature,
             "top_p": settings.top_p,
             self._quirks.max_tokens_field: settings.max_tokens,
             "stop": list(settings.stop) or None,
             "seed": settings.seed,
-            "reasoning_effort": settings.effort,
-            "metadata": dict(settings.metadata) or None,
+            "reasoning_effort": None if is_silent else settings.effort,
+            "thinking": {"type": "disabled"} if is_silent else None,
+            # OpenAI takes metadata only with what it stores.
+            "metadata": (dict(settings.metadata) or None) if settings.extra.get("store") else None,
         }
-        if has_tools:
-            said["tool_choice"] = self._tool_choice(settings.tool_choice)
+        if tools:
+            may_force = is_silent or not self._quirks.thinks_unless_told
+            choice = settings.tool_choice if may_force or settings.tool_choice in {None, "none"} else "auto"
+            said["tool_choice"] = self._tool_choice(choice, tools)
             said["parallel_tool_calls"] = settings.parallel_tool_calls
         return {name: value for name, value in said.items() if value is not None}
 
-    def _tool_choice(self, choice: str | None) -> str | Json | None:
+    def _tool_choice(self, choice: str | None, tools: Sequence[ToolDescription]) -> str | Json | None:
         match choice:
             case None | "auto" | "none":
                 return choice
             case "required":
                 return self._quirks.required_word
-            case name:
+            case name if any(tool.name == name for tool in tools):
                 return {"type": "function", "function": {"name": name}}
+            case _:
+                # A hosted tool cannot be chosen: a search is made where the model wants one.
+                return None
 
 
 def _output(output: OutputSchema) -> Json:
@@ -250,8 +265,12 @@ def _part(part: Part) -> Json:
             return {"type": "input_audio", "input_audio": sound}
         case File(data=bytes(data)):
             return {"type": "file", "file": {"filename": part.name, "file_data": data_url(part.media_type, data)}}
+        case File(url=str(url)) if url.startswith("data:"):
+            return {"type": "file", "file": {"filename": part.name, "file_data": url}}
         case File():
-            raise ConfigurationError(f"chat completions take no file by its address ({part.url!r}); give its bytes with File(data=...)")
+            raise ConfigurationError(
+                f"chat completions take no file by its address ({part.url!r:.100}); give its bytes with File(data=...)"
+            )
         case _:
             raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
 

@@ -36,7 +36,9 @@ class ResponsesQuirks:
     encrypted_thinking: bool = True
     """Whether reasoning models shall give their thoughts encrypted and the provider store nothing: the transcript is all there is."""
     form: Literal["text", "response_format"] = "text"
-    """The field that gives the form of the answer; llama.cpp reads that of chat completions, and has no tools beside it."""
+    """The field that gives the form of the answer; llama.cpp reads that of chat completions."""
+    form_beside_tools: bool = True
+    """Whether it may be given beside tools; where not, the model is told it in words."""
     ids: bool = True
     """Whether the provider knows the ids of messages and calls when it hears them again."""
 
@@ -58,7 +60,7 @@ class OpenAIResponses:
             body["instructions"] = instructions
         if tools := [*self._tools(request.tools), *self._hosted(request.hosted)]:
             body["tools"] = tools
-        body["input"] = self._input(request, stored=not thinks)
+        body["input"] = self._input(request, thinks=thinks)
         body |= self._settings(request)
         if thinks:
             body |= {"include": ["reasoning.encrypted_content"], "store": False}
@@ -77,7 +79,7 @@ class OpenAIResponses:
         return ResponsesDecoder(self._origin)
 
     def _tells_form(self, request: Request) -> bool:
-        return self._quirks.form == "response_format" and bool(request.tools) and request.settings.tool_choice != "none"
+        return not self._quirks.form_beside_tools and bool(request.tools) and request.settings.tool_choice != "none"
 
     def _instructions(self, request: Request) -> str:
         if request.output is None or not self._tells_form(request):
@@ -91,15 +93,21 @@ class OpenAIResponses:
             return {"response_format": {"type": "json_schema", "json_schema": _output(output)}}
         return {"text": {"format": {"type": "json_schema", **_output(output)}}}
 
-    def _input(self, request: Request, *, stored: bool) -> str | list[Json]:
+    def _input(self, request: Request, *, thinks: bool) -> str | list[Json]:
         match [(message.role, message.parts) for message in request.messages[:2]]:
-            case [("user", (Text(text),))]:
+            case [("user", (Text(text),))] if text:
                 return text
             case _:
                 pass
         quirks = self._quirks
-        items = InputItems(origin=self._origin, system_role=quirks.system_role, ids=quirks.ids, stored=stored and quirks.ids)
-        return list(items.said(request.messages))
+        items = InputItems(
+            origin=self._origin,
+            system_role=quirks.system_role,
+            ids=quirks.ids,
+            thinks=thinks or not quirks.encrypted_thinking,
+            stored=quirks.ids and not thinks,
+        )
+        return list(items.said(request.messages)) or " "
 
     def _tools(self, tools: Sequence[ToolDescription]) -> list[Json]:
         # An agent asks with the same tools in every step; they are rendered in the first.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from agentloop.wire.sayable import arguments_text, base64_text, call_id, call_na
 
 Json = dict[str, Any]
 
-_LONGEST_CALL_ID = 64
+_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 # Which field of a message's part holds its words.
 _WORDS = {"output_text": "text", "text": "text", "refusal": "refusal"}
 # Calls that whoever asks must answer; without their outputs OpenAI refuses them.
@@ -61,6 +62,8 @@ class InputItems:
     system_role: Literal["system", "developer"] = "system"
     ids: bool = True
     """Whether the provider's ids of messages and calls are said."""
+    thinks: bool = True
+    """Whether the model takes encrypted thoughts; OpenAI refuses them for models that have none."""
     stored: bool = True
     """Whether the provider can look up what an item leaves out by its id."""
 
@@ -92,7 +95,7 @@ class InputItems:
 
     def _call_id(self, call: ToolCall) -> str:
         known = call.provider_id if own(call.state, self.origin) is not None else None
-        return known if known and len(known) <= _LONGEST_CALL_ID else call_id(call)
+        return known if known and _CALL_ID.fullmatch(known) else call_id(call)
 
     def _reply(self, message: Message, call_ids: Mapping[str, str], answered: set[str]) -> list[Json]:
         items = list(_Reply(self, call_ids, answered).items(message))
@@ -109,8 +112,9 @@ class InputItems:
         is_followed = False
         for item, is_own in reversed(items):
             if item.get("type") == "reasoning":
-                says_it_all = bool(item.get("encrypted_content") or item.get("content"))
-                if not is_followed or not (self.stored or says_it_all):
+                is_sealed = bool(item.get("encrypted_content"))
+                says_it_all = is_sealed or bool(item.get("content"))
+                if not is_followed or (is_sealed and not self.thinks) or not (self.stored or says_it_all):
                     continue
             is_followed = is_own
             led.append(item)
@@ -229,6 +233,8 @@ def _part(part: Part) -> Json:
             return {"type": "input_image", "image_url": url, "detail": part.detail or "auto"}
         case File() if part.media_type.startswith("audio/"):
             raise ConfigurationError(f"responses take no sound ({part.name!r}); write it down first, or use the chat format")
+        case File(url=str(url)) if url.startswith("data:"):
+            return {"type": "input_file", "filename": part.name, "file_data": url}
         case File(url=str(url)):
             return {"type": "input_file", "file_url": url}
         case File(data=data):

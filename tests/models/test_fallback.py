@@ -6,7 +6,7 @@ import pytest
 
 from agentloop import Agent, tool
 from agentloop.deltas import TextDelta
-from agentloop.errors import AuthError, BadRequest, ConfigurationError, ServerError
+from agentloop.errors import AuthError, BadRequest, ConfigurationError, ProviderError, ServerError
 from agentloop.events import Switched
 from agentloop.messages import Reply, Request
 from agentloop.models import Hear, Model
@@ -105,3 +105,12 @@ def test_a_fallback_names_its_models():
     model: Model = Fallback("openai:gpt-5", Scripted(name="other"))
 
     assert model.name == "openai:gpt-5 or other"
+
+
+async def test_a_mistake_in_the_setting_names_the_failure_that_led_to_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    with pytest.raises(ProviderError) as failed:
+        await Agent(Fallback(Scripted(fails("down")), "openai:gpt-5")).run("Hi")
+
+    assert str(failed.value.__cause__) == "down"

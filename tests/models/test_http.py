@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from types import ModuleType
 from typing import Any
@@ -107,6 +108,7 @@ async def test_a_stream_and_a_whole_reply_are_the_same_reply():
     assert unheard == []
 
 
+@pytest.mark.fault(7, 9, 10, 14, 15, 16, 29, 42, 44, 52)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -138,6 +140,7 @@ async def test_a_passing_fault_is_not_noticed(fault: Any):
     assert len(gateway.requests) == 2
 
 
+@pytest.mark.fault(42, 44)
 @pytest.mark.parametrize("fault", [cut(after=3), cut(after=3, end="closed"), cut(after=3, end="reset")])
 async def test_a_stream_that_breaks_after_words_were_shown_is_an_error_with_what_came(fault: Any):
     with Gateway(fault, says("Never asked.")) as gateway, pytest.raises(StreamBroken) as broken:
@@ -147,6 +150,7 @@ async def test_a_stream_that_breaks_after_words_were_shown_is_an_error_with_what
     assert len(gateway.requests) == 1
 
 
+@pytest.mark.fault(15, 16, 30, 32, 33, 36, 42)
 @pytest.mark.parametrize(
     ("fault", "error", "attempts"),
     [
@@ -187,6 +191,7 @@ async def test_the_wait_that_a_server_asks_for_is_said_and_kept():
     assert [(event.attempt, event.seconds) for event in heard] == [(1, 0.02)]
 
 
+@pytest.mark.fault(9)
 async def test_a_connection_that_died_is_replaced_at_once():
     with Gateway(no_answer("closed"), says("Hello.")) as gateway:
         _, heard = await ask(asking(gateway, retries=Retries(first_wait=60)))
@@ -200,6 +205,7 @@ async def test_a_reply_that_was_cut_before_its_first_word_says_why(reason: Any, 
         await Agent(asking(gateway)).run("Hi")
 
 
+@pytest.mark.fault(37)
 async def test_a_redirect_is_not_followed_and_its_host_is_named():
     with (
         Gateway(redirect("http://elsewhere.example/v1/chat")) as gateway,
@@ -208,21 +214,25 @@ async def test_a_redirect_is_not_followed_and_its_host_is_named():
         await ask(asking(gateway))
 
 
+@pytest.mark.fault(15)
 async def test_a_page_instead_of_json_is_shown_by_its_first_words():
     with Gateway(*[malformed("html")] * 3) as gateway, pytest.raises(BadReply, match=r"text/html.*<!DOCTYPE html>"):
         await ask(asking(gateway))
 
 
+@pytest.mark.fault(45)
 async def test_a_silent_stream_is_given_up():
     with Gateway(cut(after=2, end="silent")) as gateway, pytest.raises(ModelTimeout, match=r"sent no event for 0\.1 s"):
         await ask(asking(gateway, timeouts=Timeouts(idle=0.1)), stream=True)
 
 
+@pytest.mark.fault(46)
 async def test_comments_do_not_keep_a_stream_alive():
     with Gateway(keep_alive(times=None, pause=0.02)) as gateway, pytest.raises(ModelTimeout, match=r"sent no event for 0\.1 s"):
         await ask(asking(gateway, timeouts=Timeouts(idle=0.1), retries=Retries(attempts=1)), stream=True)
 
 
+@pytest.mark.fault(20)
 async def test_a_server_that_never_answers_is_given_up():
     options = {"timeouts": Timeouts(attempt=0.1), "retries": Retries(attempts=1)}
     with Gateway(no_answer("silent")) as gateway, pytest.raises(ModelTimeout, match=r"no whole answer in 0\.1 s"):
@@ -249,6 +259,7 @@ async def test_a_slow_stream_is_read_whole():
     assert reply.text == "Hello there."
 
 
+@pytest.mark.fault(2)
 async def test_a_refused_connection_names_the_host():
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -266,6 +277,7 @@ async def test_what_is_no_base_url_is_a_mistake_of_configuration(address: str):
         await ask(model("openai:gpt-4o", base_url=address, key=KEY))
 
 
+@pytest.mark.fault(59)
 async def test_plain_json_is_read_although_a_stream_was_asked_for():
     with Gateway(raw('{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}', content_type="application/json")) as gateway:
         reply, heard = await ask(asking(gateway), stream=True)
@@ -288,12 +300,14 @@ async def test_an_error_that_a_gateway_writes_bare_into_its_stream_is_read():
         await ask(asking(gateway), stream=True)
 
 
+@pytest.mark.fault(51)
 async def test_a_reply_without_end_is_cut_off():
     piece = 'data: {"choices":[{"delta":{"content":"' + "x" * 2**20 + '"}}]}\n\n'
     with Gateway(raw(*[piece] * 40)) as gateway, pytest.raises(ReplyTooLarge, match="33,554,432"):
         await ask(asking(gateway), stream=True)
 
 
+@pytest.mark.fault(49)
 async def test_line_separators_of_unicode_do_not_end_a_line():
     body = 'data: {"choices":[{"delta":{"content":"a\u2028b\u2029c\u0085d"},"finish_reason":"stop"}]}\r\n\r\n'
     with Gateway(raw(body)) as gateway:
@@ -302,6 +316,7 @@ async def test_line_separators_of_unicode_do_not_end_a_line():
     assert reply.text == "a\u2028b\u2029c\u0085d"
 
 
+@pytest.mark.fault(33)
 async def test_a_key_that_a_server_echoes_is_masked():
     with Gateway(status(401, message=f"Incorrect API key: {KEY}")) as gateway, pytest.raises(AuthError) as refused:
         await ask(asking(gateway))
@@ -408,6 +423,7 @@ async def test_cancelling_closes_the_connection_at_once():
         assert asyncio.get_running_loop().time() - started < 1
 
 
+@pytest.mark.fault(41, 145)
 def test_one_model_serves_one_event_loop_after_the_other():
     with Gateway(says("One."), says("Two.")) as gateway:
         asked = asking(gateway)
@@ -417,6 +433,7 @@ def test_one_model_serves_one_event_loop_after_the_other():
     assert replies == ["One.", "Two."]
 
 
+@pytest.mark.fault(38)
 async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
@@ -427,6 +444,7 @@ async def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypa
     assert reply.text == "Hi"
 
 
+@pytest.mark.fault(40)
 async def test_a_hundred_runs_at_once_share_one_client():
     with Gateway(*[says("Hi")] * 100) as gateway:
         asked = asking(gateway)
@@ -446,3 +464,50 @@ async def test_an_errors_transcript_goes_on_where_it_broke():
 
     assert result.text == "3"
     assert len(gateway.requests) == 3
+
+
+def paused(*blocks: dict[str, Any], reason: str) -> httpx.Response:
+    said = {"id": "msg", "type": "message", "role": "assistant", "model": "claude", "content": list(blocks), "stop_reason": reason}
+    return httpx.Response(200, json={**said, "usage": {"input_tokens": 10, "output_tokens": 5}})
+
+
+SEARCH = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}}
+FOUND = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []}
+CITED = {
+    "type": "text",
+    "text": "It shines.",
+    "citations": [{"type": "web_search_result_location", "url": "https://e.org", "title": "E", "encrypted_index": "i", "cited_text": "x"}],
+}
+
+
+async def test_a_paused_reply_is_asked_to_go_on_and_is_one_reply():
+    asked: list[dict[str, Any]] = []
+    answers = [paused({"type": "text", "text": "One moment. "}, SEARCH, reason="pause_turn"), paused(FOUND, CITED, reason="end_turn")]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return answers.pop(0)
+
+    async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
+        result = await Agent(model("anthropic:claude-sonnet-4-5", key="k", client=client)).run("Sun?")
+
+    [citation] = result.citations
+    assert result.text == "One moment. It shines."
+    assert result.text[citation.start : citation.end] == "It shines."
+    assert asked[1]["messages"][1] == {"role": "assistant", "content": [{"type": "text", "text": "One moment. "}, SEARCH]}
+    assert (result.usage.total_tokens, result.steps) == (30, 1)
+
+
+async def test_what_came_before_a_pause_is_not_lost_when_the_rest_says_nothing_or_fails():
+    begun = paused({"type": "text", "text": "All said."}, SEARCH, reason="pause_turn")
+    for rest, is_fine in ((paused(FOUND, reason="end_turn"), True), (httpx.Response(400, json={"error": {"message": "no"}}), False)):
+        answers = [begun, rest]
+        async with httpx.AsyncClient(transport=httpx.MockTransport(lambda request, left=answers: left.pop(0))) as client:
+            agent = Agent(model("anthropic:claude-sonnet-4-5", key="k", client=client))
+            if is_fine:
+                assert (await agent.run("Sun?")).text == "All said."
+                continue
+            with pytest.raises(BadRequest) as failed:
+                await agent.run("Sun?")
+            assert failed.value.partial.text == "All said."
+            assert failed.value.result.usage.total_tokens == 15

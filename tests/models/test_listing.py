@@ -104,3 +104,18 @@ async def test_a_dead_server_is_one_of_our_errors():
 
     with pytest.raises(AgentLoopError, match="cannot connect to"):
         await list_models("ollama", client=httpx.AsyncClient(transport=httpx.MockTransport(refuse)), retries=ONCE)
+
+
+async def test_a_bare_list_is_read():
+    found = await list_models("together", key="k", client=client([{"id": "a/b"}, {"id": "c"}]))
+
+    assert [each.name for each in found] == ["a/b", "c"]
+
+
+async def test_a_server_that_repeats_its_page_is_asked_no_further():
+    asked: list[httpx.Request] = []
+    page = {"data": [{"id": "a"}], "has_more": True, "last_id": "a"}
+
+    await list_models("anthropic", key="k", client=client(*[page] * 9, asked=asked))
+
+    assert len(asked) == 2

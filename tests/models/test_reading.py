@@ -39,6 +39,7 @@ async def test_a_stream_of_comments_alone_is_a_broken_one():
 
 
 # Quirk 3.
+@pytest.mark.fault(42)
 async def test_usage_and_done_are_no_end_without_a_finish_reason():
     with Gateway(raw(HI % "null" + USAGE + DONE)) as gateway, pytest.raises(StreamBroken) as broken:
         await ask(asking(gateway))
@@ -65,6 +66,7 @@ async def test_blank_lines_before_a_whole_reply_are_skipped(content_type: str):
 
 
 # Quirk 6.
+@pytest.mark.fault(55, 56)
 async def test_a_finish_reason_is_an_end_without_done():
     with Gateway(raw(HI % '"stop"' + USAGE)) as gateway:
         reply, _ = await ask(asking(gateway))
@@ -73,6 +75,7 @@ async def test_a_finish_reason_is_an_end_without_done():
 
 
 # Quirk 10.
+@pytest.mark.fault(47)
 async def test_lines_may_end_with_cr_and_lf_and_data_needs_no_blank():
     body = (HI % '"stop"' + DONE).replace("data: ", "data:").replace("\n", "\r\n")
     with Gateway(raw(body)) as gateway:
@@ -82,6 +85,7 @@ async def test_lines_may_end_with_cr_and_lf_and_data_needs_no_blank():
 
 
 # Quirk 25.
+@pytest.mark.fault(53, 54)
 @pytest.mark.parametrize("event", ["", "event: error\n"])
 async def test_an_error_behind_words_that_were_shown_ends_the_reply_with_what_came(event: str):
     failed = event + 'data: {"error":{"message":"no such argument","code":"tool_use_failed","status_code":400}}\n\n'

@@ -18,6 +18,7 @@ def events(*chunks: bytes) -> list[bytes]:
     return [data for chunk in chunks for data in stream.feed(chunk)] + stream.end()
 
 
+@pytest.mark.fault(47, 48, 49)
 @pytest.mark.parametrize(
     ("stream", "expected"),
     [
@@ -45,6 +46,7 @@ LINE = st.sampled_from(
 )
 
 
+@pytest.mark.fault(47, 50)
 @given(
     lines=st.lists(LINE, max_size=12),
     newline=st.sampled_from(["\n", "\r\n", "\r"]),

@@ -811,3 +811,15 @@ async def test_an_agent_calls_its_tools_over_http(name: str, streams: bool):
     assert [part["functionResponse"]["response"] for part in last[2]["parts"]] == [{"result": "7 grams"}, {"result": "14 grams"}]
     assert [bool(part.get("thoughtSignature")) for part in last[1]["parts"] if "functionCall" in part] == [True, False]
     assert all(STAND_IN not in str(content) for content in last)
+
+
+@pytest.mark.parametrize(("model", "is_refused"), [("gemini-2.5-flash", True), ("gemini-3-pro", False), ("gemma-next", False)])
+def test_hosted_tools_beside_functions_are_refused_where_google_would(model: str, is_refused: bool):
+    look = ToolDescription("look", "Look.", {"type": "object", "properties": {}})
+    request = Request([user("Hi")], tools=(look,), hosted=(WebSearch(),))
+
+    if is_refused:
+        with pytest.raises(ConfigurationError, match="takes hosted tools or functions, and not both"):
+            Gemini().encode(request, model=model)
+    else:
+        assert Gemini().encode(request, model=model).body

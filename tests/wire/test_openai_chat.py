@@ -36,6 +36,7 @@ from agentloop.messages import (
     user,
 )
 from agentloop.models.reading import Reading
+from agentloop.tools.hosted import WebSearch
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
 from agentloop.wire.openai_chat_decoder import ChatDecoder
 
@@ -183,7 +184,7 @@ REQUESTS: dict[str, tuple[Request, dict[str, Any]]] = {
                 tool_choice="look",
                 parallel_tool_calls=False,
                 metadata={"a": "b"},
-                extra={"verbosity": "low"},
+                extra={"verbosity": "low", "store": True},
             ),
             stream=True,
         ),
@@ -198,6 +199,7 @@ REQUESTS: dict[str, tuple[Request, dict[str, Any]]] = {
             "seed": 7,
             "reasoning_effort": "low",
             "metadata": {"a": "b"},
+            "store": True,
             "tool_choice": {"type": "function", "function": {"name": "look"}},
             "parallel_tool_calls": False,
             "stream": True,
@@ -270,7 +272,7 @@ def test_each_quirk_of_a_provider_changes_what_it_names():
 def test_a_form_that_would_replace_the_tools_is_told_in_words():
     request = Request([user("Hi")], instructions="Go.", tools=(LOOK,), output=OutputSchema("city", CITY))
 
-    said = body(request, ChatQuirks(form_beside_tools=False))
+    said = body(request, ChatQuirks(form="alone"))
 
     assert "response_format" not in said
     assert said["messages"][0]["content"].startswith("Go.\n\nWhen you have what you need, answer with JSON")
@@ -1000,3 +1002,51 @@ def test_the_sound_of_a_spoken_reply_is_not_said_back_beside_its_words():
         {"role": "assistant", "content": "Hello."},
         {"role": "user", "content": "Again."},
     ]
+
+
+@pytest.mark.parametrize(
+    ("form", "tools", "is_told"),
+    [("field", (LOOK,), False), ("alone", (), False), ("alone", (LOOK,), True), ("words", (), True), (lambda model: "words", (), True)],
+)
+def test_the_form_of_an_answer_is_said_as_the_provider_takes_it(form: Any, tools: tuple[ToolDescription, ...], is_told: bool):
+    said = body(Request([user("Hi")], tools=tools, output=OutputSchema("city", CITY)), ChatQuirks(form=form))
+
+    assert ("response_format" not in said) is is_told
+    assert (said["messages"][0]["role"] == "system") is is_told
+
+
+def test_metadata_is_sent_only_with_what_openai_stores():
+    assert "metadata" not in body(Request([user("Hi")], settings=Settings(metadata={"a": "b"})))
+
+
+def test_a_hosted_tool_cannot_be_chosen():
+    said = body(Request([user("Hi")], tools=(LOOK,), hosted=(WebSearch(),), settings=Settings(tool_choice="web_search")))
+
+    assert "tool_choice" not in said
+
+
+def test_a_file_may_be_given_as_a_data_url():
+    said = body(Request([user(File(url="data:application/pdf;base64,AAAA", media_type="application/pdf", name="a.pdf"))]))
+
+    assert said["messages"][0]["content"] == [
+        {"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,AAAA"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("effort", "choice", "said_effort", "said_choice"),
+    [
+        ("none", "required", None, "required"),
+        ("high", "required", "high", "auto"),
+        (None, "look", None, "auto"),
+        (None, "none", None, "none"),
+    ],
+)
+def test_a_model_that_thinks_unless_told_is_told_and_forced_only_then(effort: Any, choice: str, said_effort: Any, said_choice: str):
+    request = Request([user("Hi")], tools=(LOOK,), settings=Settings(effort=effort, tool_choice=choice))
+
+    said = body(request, ChatQuirks(thinks_unless_told=True))
+
+    assert said.get("reasoning_effort") == said_effort
+    assert said.get("thinking") == ({"type": "disabled"} if effort == "none" else None)
+    assert said["tool_choice"] == said_choice
