@@ -213,7 +213,7 @@ class Agent(Generic[Out]):
         def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
             return self._advance(begun, deps=deps, emit=emit, room=room if deltas else None)
 
-        return Stream(start)
+        return Stream(start, begun)
 
     async def resume(self, before: Transcript | Result[Any], *, deps: Any = None) -> Result[Out]:
         """Go on with a run that paused, failed or lost its process; only what has no result yet is done.

@@ -31,6 +31,7 @@ class Early:
         self._step = step
         self._growing: dict[int, _Growing] = {}
         self._started: dict[str, tuple[ToolCall, asyncio.Task[Answered]]] = {}
+        self._ending: list[asyncio.Task[Answered]] = []
 
     def hear(self, delta: Delta) -> None:
         """Take in the next piece of the reply."""
@@ -63,7 +64,14 @@ class Early:
         for _, task in self._started.values():
             task.cancel()
             task.add_done_callback(_forget)
+            self._ending.append(task)
         self._started.clear()
+
+    async def end(self) -> None:
+        """Give up what nobody has taken, and wait until it is gone; each call's own deadline bounds that."""
+        self.cancel()
+        if ending := [task for task in self._ending if not task.done()]:
+            await asyncio.wait(ending)
 
     def _start(self, call: ToolCall) -> None:
         if answer := self._answer(call):

@@ -22,7 +22,7 @@ async def advance(run: Run) -> None:
             pass
     finally:
         if run.early:
-            run.early.cancel()
+            await run.early.end()
 
 
 async def _moved(run: Run) -> bool:
@@ -78,6 +78,8 @@ async def _reply(run: Run, most: int | None) -> Reply:
     request = _request(run, most)
     run.emit(StepStarted(request.step))
     growing = run.output.growing() if run.output else None
+    if run.early:
+        await run.early.end()
     early = run.early = Early(lambda call: answer_early(call, run), step=request.step) if run.stream else None
 
     async def hear(delta: Delta | Notice) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from agentloop.errors import AgentLoopError
 from agentloop.events import Emit, Event
+from agentloop.transcript import Transcript
 
 Outcome = TypeVar("Outcome")
 
@@ -22,7 +23,13 @@ class Stream(Generic[Outcome]):
     A reader that is slow slows the model down.
     """
 
-    def __init__(self, start: Callable[[Emit, Callable[[], Awaitable[None]]], Coroutine[Any, Any, Outcome]]) -> None:
+    transcript: Transcript
+    """What the run has said so far; a run that was left early is resumed with it."""
+
+    def __init__(
+        self, start: Callable[[Emit, Callable[[], Awaitable[None]]], Coroutine[Any, Any, Outcome]], transcript: Transcript
+    ) -> None:
+        self.transcript = transcript
         self._start = start
         self._waiting: deque[Event] = deque()
         self._news = asyncio.Event()

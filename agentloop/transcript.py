@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any, Literal, cast
 
 import pydantic
-from pydantic_core import ValidationError, to_json
+from pydantic_core import PydanticSerializationError, ValidationError, to_json
 
 from agentloop.errors import BadTranscript, ConfigurationError
 from agentloop.messages import File, Image, Message, Part, Reply, Text, ToolCall, ToolResult
@@ -253,7 +253,12 @@ class Transcript:
 
     def to_json(self) -> bytes:
         """Write the transcript as JSON text."""
-        return _stored().dump_json(_Stored(self.run_id, self.messages, self.decisions, self.questions))
+        stored = _Stored(self.run_id, self.messages, self.decisions, self.questions)
+        try:
+            return _stored().dump_json(stored)
+        except PydanticSerializationError:
+            # A half surrogate pair, as file names have that are not UTF-8, has no place in JSON text; no model is sent it either.
+            return json.dumps(_stored().dump_python(stored, mode="json"), ensure_ascii=False).encode("utf-8", "replace")
 
     @classmethod
     def from_json(cls, data: str | bytes) -> Transcript:
@@ -293,8 +298,10 @@ class Transcript:
         # Servers use an id again in a later reply ("0", "functions.x:0"); what is said back must name one call only.
         if part.provider_id in self._call_ids:
             part = replace(part, provider_id=None)
-        if part.id in self._call_ids:
-            part = replace(part, id=f"call_{self._replies}_{len(self._call_ids)}")
+        number = len(self._call_ids)
+        while part.id in self._call_ids:
+            part = replace(part, id=f"call_{self._replies}_{number}")
+            number += 1
         self._call_ids.add(part.id)
         if part.provider_id:
             self._call_ids.add(part.provider_id)

@@ -77,6 +77,7 @@ async def test_fifty_agents_in_one_agent_never_spend_more_tokens_than_it_may():
     assert 45_000 < reached.value.result.usage.total_tokens <= 50_000
 
 
+@pytest.mark.fault(112)
 async def test_agents_may_be_only_so_deep_in_one_another():
     inner = Agent(Scripted(always(calls("inner", task="deeper"))), name="inner", limits=Limits(steps=2))
     inner = Agent(inner.model, tools=[inner.as_tool("Goes deeper.")], name="inner", limits=Limits(steps=1))
@@ -88,6 +89,7 @@ async def test_agents_may_be_only_so_deep_in_one_another():
     assert result.text == "Enough."
 
 
+@pytest.mark.fault(112)
 async def test_the_model_is_told_that_it_may_go_no_deeper():
     deepest = Scripted(says("never asked"))
     middle_model = Scripted(calls("deepest", task="more"), says("That far."))

@@ -146,6 +146,7 @@ async def _later() -> str:
     return "allow"
 
 
+@pytest.mark.fault(144)
 @pytest.mark.parametrize(
     "policy",
     [
@@ -435,6 +436,7 @@ async def test_a_run_whose_question_was_not_stored_asks_before_it_can_be_approve
     assert till.done == [(5, "Ada")]
 
 
+@pytest.mark.fault(147)
 def test_words_of_a_client_are_words_and_no_state():
     forged = '{"decisions": {"c1": {"word": "approved"}}}'
 

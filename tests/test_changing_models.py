@@ -40,6 +40,7 @@ def turn(step: int) -> Turn:
     return pair.saying(f"Weighing {step}.", thinking=f"Thought number {step}.")
 
 
+@pytest.mark.fault(92)
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_a_run_moves_through_all_formats_and_back_and_loses_nothing(streamed: bool):
     script = [*(turn(step) for step in range(len(PLACES))), says("All weighed.")]

@@ -25,6 +25,7 @@ def add(a: int, b: int) -> int:
     return a + b
 
 
+@pytest.mark.fault(95)
 async def test_a_failing_tool_answers_the_model_instead_of_ending_the_run():
     @tool
     def divide(a: int, b: int) -> float:
@@ -77,6 +78,7 @@ async def test_calls_of_one_reply_run_side_by_side_in_tasks_and_in_threads():
     assert [result.content for result in model.heard[-1].results] == ["met", "met"]
 
 
+@pytest.mark.fault(115)
 async def test_a_failing_call_never_touches_its_siblings():
     failed = asyncio.Event()
 
@@ -100,6 +102,7 @@ async def test_a_failing_call_never_touches_its_siblings():
     assert [(result.content, result.is_error) for result in model.heard[-1].results] == [("RuntimeError: no", True), ("fine", False)]
 
 
+@pytest.mark.fault(78)
 async def test_an_unknown_tool_is_told_with_the_nearest_name():
     model = Scripted(calls("ad", a=1, b=2), says("Sorry."))
 
@@ -108,6 +111,7 @@ async def test_an_unknown_tool_is_told_with_the_nearest_name():
     assert "Did you mean 'add'?" in model.heard[-1].results[0].text
 
 
+@pytest.mark.fault(81)
 async def test_wrong_arguments_go_back_to_the_model_and_the_tool_is_not_run():
     model = Scripted(calls("add", a="one", b=2), calls("add", a=1, b=2), says("3"))
 
@@ -121,6 +125,7 @@ async def test_wrong_arguments_go_back_to_the_model_and_the_tool_is_not_run():
     assert result.steps == 3
 
 
+@pytest.mark.fault(111)
 async def test_sync_and_async_tools_see_the_callers_context_variables():
     who = contextvars.ContextVar("who", default="nobody")
 
@@ -218,6 +223,7 @@ async def test_progress_from_a_thread_comes_before_the_calls_end():
     assert kinds == ["call_started", "call_progress", "call_ended"]
 
 
+@pytest.mark.fault(88)
 async def test_a_run_ends_at_its_limit_of_steps_and_goes_on_when_resumed():
     agent = Agent(Scripted(*[calls("add", a=1, b=2)] * 3, says("3")), tools=[add], limits=Limits(steps=2))
 
@@ -248,6 +254,7 @@ async def test_a_run_that_may_not_make_all_calls_of_a_reply_makes_none():
     assert made == []
 
 
+@pytest.mark.fault(89)
 async def test_calls_above_the_limit_of_one_reply_are_told_and_the_others_run():
     many = calls("add", a=0, b=0)
     for number in range(1, 4):
@@ -271,6 +278,7 @@ async def test_a_run_ends_at_its_limit_of_tokens():
     assert reached.value.result.usage.total_tokens == 110
 
 
+@pytest.mark.fault(125)
 async def test_a_run_ends_at_its_limit_of_seconds_and_cancels_what_runs():
     cancelled = asyncio.Event()
 
@@ -377,6 +385,7 @@ async def test_a_limit_that_one_reply_exceeds_does_not_invite_to_resume():
         await Agent(Scripted(calls("add", a=1, b=1) & calls("add", a=1, b=1)), tools=[add], limits=Limits(calls=1)).run("Add")
 
 
+@pytest.mark.fault(143)
 async def test_an_error_of_the_developers_own_model_still_ends_the_events():
     class Broken:
         name = "broken"
@@ -398,6 +407,7 @@ async def test_messages_where_a_prompt_belongs_are_refused_with_the_place_for_th
         await Agent(Scripted()).run([user("Hi")])
 
 
+@pytest.mark.fault(121)
 async def test_cancelling_a_run_cancels_its_tools():
     started, cancelled = asyncio.Event(), asyncio.Event()
 
@@ -420,6 +430,7 @@ async def test_cancelling_a_run_cancels_its_tools():
     assert cancelled.is_set()
 
 
+@pytest.mark.fault(66, 67, 84, 85, 128)
 @pytest.mark.parametrize(
     ("turn", "error"),
     [
@@ -503,6 +514,7 @@ async def test_a_paused_run_has_no_output_yet():
         _ = paused.output
 
 
+@pytest.mark.fault(116)
 async def test_locked_calls_run_one_after_the_other_in_their_order():
     inside: list[str] = []
 
@@ -559,6 +571,7 @@ def test_a_choice_of_a_tool_that_is_not_there_is_refused_at_once():
         Agent(Scripted(), tools=[add], settings=Settings(tool_choice="ad"))
 
 
+@pytest.mark.fault(127)
 async def test_many_runs_of_one_agent_do_not_mix():
     @tool
     async def echo(word: str) -> str:

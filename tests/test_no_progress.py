@@ -50,6 +50,7 @@ async def test_from_the_third_on_the_same_call_is_answered_without_being_made_an
     assert model.heard[3].results[0].content.startswith("the same\n[You have made this call before")
 
 
+@pytest.mark.fault(83)
 async def test_a_failing_call_that_is_made_again_and_again_ends_the_run_too():
     counter = Counter()
 
@@ -142,6 +143,7 @@ async def test_without_the_wish_for_a_last_answer_the_limit_ends_the_run():
         await Agent(Scripted(always(calls("same"))), tools=[Counter().same], limits=Limits(steps=2)).run("Go.")
 
 
+@pytest.mark.fault(106)
 async def test_a_model_reads_on_in_a_result_that_was_cut():
     @tool(effect="read")
     def book() -> str:

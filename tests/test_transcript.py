@@ -178,6 +178,7 @@ def test_arguments_that_json_cannot_say_are_refused_at_once():
         transcript.approve("a", arguments={"x": object()})
 
 
+@pytest.mark.fault(146)
 @pytest.mark.parametrize(
     ("messages", "words"),
     [
@@ -202,6 +203,7 @@ def test_an_id_that_a_provider_uses_again_is_not_said_back_twice():
     assert [call.provider_id for message in transcript for call in message.calls] == ["0", None]
 
 
+@pytest.mark.fault(68)
 def test_a_call_id_that_is_taken_is_replaced():
     transcript = Transcript([user("Hi"), said(ADD), Message("tool", (ToolResult("a", "1"),)), said(ADD)])
 

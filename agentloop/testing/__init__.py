@@ -14,7 +14,8 @@ A cassette records a run against a real model once, and replays it without a net
     with Cassette("tests/cassettes/weather.json"):
         result = agent.run_sync("What is the weather in Paris?")
 
-For your own tools, `check_toolset(toolset)` proves that they fit every model.
+For your own tools, `check_toolset(toolset)` proves that they fit every model; for your own agents, `chaos(make, prompt, script=[...])`
+plays every fault of this module, and cancels them wherever they wait.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from __future__ import annotations
 from agentloop.testing.answers import Answer, HeardRequest, Piece, Problem
 from agentloop.testing.cassette_replay import CassetteDiverged
 from agentloop.testing.cassettes import Cassette
+from agentloop.testing.chaos import chaos
 from agentloop.testing.contracts import check_toolset
 from agentloop.testing.faults import Spoiled, cut, error_inside, keep_alive, malformed, no_answer, raw, redirect, slow, status
 from agentloop.testing.gateway import Gateway
@@ -42,6 +44,7 @@ __all__ = [
     "Turn",
     "always",
     "calls",
+    "chaos",
     "check_toolset",
     "cut",
     "error_inside",

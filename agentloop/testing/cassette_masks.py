@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import httpx
 
+from agentloop.models.masking import authorizations_in
+
 Redact = Callable[[str], str]
 """Changes the text of a body before it is kept, and of each request before it is compared with what was kept."""
 
@@ -20,7 +22,7 @@ _SECRET_LENGTH = 8
 
 
 def secrets_of(request: httpx.Request) -> Sequence[str]:
-    """Find the keys that the request shows, the longest first."""
+    """Find the keys that the request shows in its headers, its address and its body, the longest first."""
     found = {secret for secret in _shown(request) if len(secret) >= _SECRET_LENGTH}
     return sorted(found, key=len, reverse=True)
 
@@ -58,11 +60,11 @@ def _spellings(character: str) -> str:
 
 
 def _shown(request: httpx.Request) -> Iterator[str]:
-    for name, value in request.headers.items():
-        if _KEY_HEADER.search(name.lower()):
-            yield value
-            # Behind the scheme, as in "Bearer sk-...".
-            yield value.partition(" ")[2]
+    headers = [value for name, value in request.headers.items() if _KEY_HEADER.search(name.lower())]
+    for value in (*headers, *authorizations_in(request.content)):
+        yield value
+        # Behind the scheme, as in "Bearer sk-...".
+        yield value.partition(" ")[2]
     for name, value in request.url.params.multi_items():
         if name in KEY_PARAMETERS:
             yield value

@@ -19,7 +19,8 @@ _PARTS: Mapping[str, tuple[str, ...]] = {
     "system": ("text",),
     "developer": ("text",),
     "user": ("text", "image_url", "input_audio", "file"),
-    "assistant": ("text", "refusal"),
+    # Mistral's own thoughts go back to it among the parts.
+    "assistant": ("text", "refusal", "thinking"),
     "tool": ("text",),
 }
 
@@ -40,6 +41,8 @@ def _problems(body: Json) -> Iterator[Problem]:
         yield from _message_problems(messages)
     yield from _tool_problems(body)
     yield from _setting_problems(body)
+    if body.get("metadata") and not body.get("store"):
+        yield _no("The 'metadata' parameter is only allowed when 'store' is enabled.", "metadata")
 
 
 def _message_problems(messages: Sequence[Any]) -> Iterator[Problem]:
@@ -152,6 +155,10 @@ def _part_problems(part: Json, role: str, *, place: str) -> Iterator[Problem]:
     elif kind in {"text", "refusal"}:
         if not isinstance(part.get(kind), str):
             yield _no(f"A part of the type {kind!r} needs {kind!r}.", f"{place}.{kind}")
+    elif kind == "thinking":
+        thoughts = part.get(kind)
+        if not is_list(thoughts) or not all(isinstance(object_of(thought).get("text"), str) for thought in thoughts):
+            yield _no("A part of the type 'thinking' needs a list of parts with 'text'.", f"{place}.{kind}")
     elif not is_object(part.get(kind)) or (kind == "image_url" and not isinstance(part[kind].get("url"), str)):
         needed = "'image_url' with 'url'" if kind == "image_url" else repr(kind)
         yield _no(f"A part of the type {kind!r} needs {needed}.", f"{place}.{kind}")
@@ -231,7 +238,7 @@ def _setting_problems(body: Json) -> Iterator[Problem]:
     if said.get("reasoning_effort", "low") not in _EFFORTS:
         yield _no(f"'reasoning_effort' is one of {', '.join(_EFFORTS)}.", "reasoning_effort", "invalid_value")
     yield from _stop_problems(said.get("stop"))
-    yield from _output_problems(said.get("response_format"))
+    yield from output_problems(said.get("response_format"))
 
 
 def _stop_problems(stop: Any) -> Iterator[Problem]:
@@ -241,7 +248,8 @@ def _stop_problems(stop: Any) -> Iterator[Problem]:
         yield _no("'stop' must be a string or a list of at most 4.", "stop", "invalid_value")
 
 
-def _output_problems(response_format: Any) -> Iterator[Problem]:
+def output_problems(response_format: Any) -> Iterator[Problem]:
+    """Say what is wrong with the form of the answer, as `response_format` gives it."""
     if response_format is None:
         return
     place = "response_format"

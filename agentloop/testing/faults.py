@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain, islice, repeat
@@ -11,6 +12,7 @@ from agentloop.testing.answers import Answer, End, Format, Piece, Problem, Spoil
 from agentloop.testing.turns import Failure, Turn, says
 
 _SPOILED = says("These words are spoiled on their way.")
+_GZIP = 16 + zlib.MAX_WBITS
 _PAGE = b"<!DOCTYPE html><html><head><title>Sign in</title></head><body><h1>Sign in to the network</h1></body></html>"
 
 
@@ -182,6 +184,38 @@ def error_inside(
     return Spoiled(turn, spoil)
 
 
+Compressed = Literal["well", "badly", "cut", "as_br"]
+
+
+def compressed(turn: GatewayAnswer = _SPOILED, *, how: Compressed = "well") -> Spoiled:
+    """Compress the answer with gzip, each piece so that it can be read at once.
+
+    Args:
+        turn: What is compressed.
+        how: "badly" damages the file behind its first piece, "cut" leaves out its end, "as_br" says that it is br.
+    """
+
+    def spoil(answer: Answer, _: Format) -> Answer:
+        pieces = [*_compressed(answer.pieces, end=how != "cut")]
+        if how == "badly":
+            pieces = [pieces[0], *(Piece(bytes(255 - byte for byte in piece.data), piece.wait) for piece in pieces[1:])]
+        headers = {**answer.headers, "content-encoding": "br" if how == "as_br" else "gzip"}
+        length = None if answer.length is None else sum(len(piece.data) for piece in pieces)
+        return replace(answer, headers=headers, pieces=pieces, length=length)
+
+    return Spoiled(turn, spoil)
+
+
+def bomb(mebibytes: int = 1024, *, start: str = '{"choices":[{"message":{"content":"') -> Answer:
+    """Answer with a gzip file that is a thousand times larger than it looks: `start`, and then the letter x without end."""
+    file = zlib.compressobj(9, wbits=_GZIP)
+    head = file.compress(start.encode()) + file.flush(zlib.Z_FULL_FLUSH)
+    # Behind a full flush nothing refers back, so that the same bytes may follow any number of times.
+    block = file.compress(b"x" * 2**20) + file.flush(zlib.Z_FULL_FLUSH)
+    kind = "text/event-stream" if start.startswith("data:") else "application/json"
+    return Answer(headers={"content-type": kind, "content-encoding": "gzip"}, pieces=[Piece(head + block * mebibytes)])
+
+
 def paced(answer: Answer, seconds: float) -> Answer:
     """Let a person see a stream come."""
     return replace(answer, pieces=_delayed(answer.pieces, seconds)) if seconds and answer.streams else answer
@@ -189,6 +223,14 @@ def paced(answer: Answer, seconds: float) -> Answer:
 
 def _delayed(pieces: Iterable[Piece], seconds: float) -> Iterator[Piece]:
     return (replace(piece, wait=piece.wait + seconds) for piece in pieces)
+
+
+def _compressed(pieces: Iterable[Piece], *, end: bool) -> Iterator[Piece]:
+    file = zlib.compressobj(wbits=_GZIP)
+    for piece in pieces:
+        yield replace(piece, data=file.compress(piece.data) + file.flush(zlib.Z_SYNC_FLUSH))
+    if end:
+        yield Piece(file.flush())
 
 
 def _malformed_events(how: Malformed, pieces: Iterator[Piece], after: int) -> Iterator[Piece]:

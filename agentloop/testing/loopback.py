@@ -56,21 +56,31 @@ class Loopback:
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._closing = asyncio.Event()
-        conversations: set[asyncio.Task[None]] = set()
+        conversations: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
         def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             conversation = self._loop.create_task(_Conversation(self._answering, reader, writer).run())
-            conversations.add(conversation)
-            conversation.add_done_callback(conversations.discard)
+            conversations[conversation] = writer
+            conversation.add_done_callback(conversations.pop)
 
         server = await asyncio.start_server(converse, "127.0.0.1", 0, limit=_HEAD_BYTES)
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._closing.wait()
+        # A connection that was accepted just now becomes a conversation in the next turns of the loop, and asyncio loses it if the
+        # server is closed before that.
+        with contextlib.suppress(NotImplementedError):  # Windows accepts in another way
+            self._loop.remove_reader(server.sockets[0])
+        for _ in range(3):
+            await asyncio.sleep(0)
         server.close()
+        writers = [*conversations.values()]
         for conversation in conversations:
             conversation.cancel()
         await asyncio.gather(*conversations, return_exceptions=True)
+        for writer in writers:
+            # A conversation that was cancelled before it began has closed nothing.
+            writer.transport.abort()
         await server.wait_closed()
 
 

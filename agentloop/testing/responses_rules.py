@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from agentloop.testing.answers import Problem, is_forged
+from agentloop.testing.chat_rules import output_problems
 from agentloop.testing.schema_rules import is_list, is_number, is_object, is_one_of, object_of, parameters_problems, strict_problems
 
 Json = Mapping[str, Any]
@@ -25,6 +26,8 @@ _INCLUDES = (
     "message.input_image.image_url", "message.output_text.logprobs", "reasoning.encrypted_content",
     "web_search_call.action.sources", "web_search_call.results",
 )  # fmt: skip
+# llama.cpp reads the form of the answer where chat completions have it.
+_FURTHER_FIELDS = ("response_format",)
 # What an item must have, and what else it may have; "type" and "id" are not said again.
 _ITEMS: Mapping[str, tuple[str, str]] = {
     "message": ("role content", "status phase"),
@@ -83,6 +86,7 @@ _ROLES = ("user", "assistant", "system", "developer")
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CALL_ID = re.compile(r"[\w-]{1,64}")
 _ID_BEGINNINGS = {"message": "msg", "function_call": "fc", "reasoning": "rs"}
+_THINKS_NOT = re.compile(r"(?:.*/)?(?:gpt-3\.5|gpt-4)")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _REASONING: Mapping[str, tuple[str, ...]] = {
     "effort": _EFFORTS,
@@ -100,7 +104,7 @@ def responses_problem(body: Any) -> Problem | None:
 
 
 def _problems(body: Json) -> Iterator[Problem]:
-    yield from (_unknown(name) for name in body if name not in _FIELDS)
+    yield from (_unknown(name) for name in body if name not in {*_FIELDS, *_FURTHER_FIELDS})
     model = body.get("model")
     if not isinstance(model, str) or not model:
         yield _no("A model must be named.", "model", "missing_required_parameter" if model is None else "invalid_type")
@@ -127,6 +131,8 @@ def _input_problems(items: Sequence[Any], body: Json) -> Iterator[Problem]:
             yield _no(f"There is no item of the type {kind!r}.", place, "invalid_value")
             return
         yield from _item_problems(item, kind, place=place)
+        if kind == "reasoning" and item.get("encrypted_content") and _THINKS_NOT.match(str(body.get("model"))):
+            yield _no("Reasoning input items can only be provided to a reasoning or computer use model.", "input")
         if kind == "reasoning":
             yield from _reasoning_problems(item, items[number + 1 :], place=place, store=body.get("store"))
         call_id = str(item.get("call_id"))
@@ -313,6 +319,7 @@ def _setting_problems(body: Json) -> Iterator[Problem]:
         yield _no(f"'metadata' must be an object of at most {_MOST_PAIRS} strings.", "metadata", "invalid_type")
     yield from _reasoning_setting_problems(said.get("reasoning", {}))
     yield from _output_problems(said.get("text", {}))
+    yield from output_problems(said.get("response_format"))
 
 
 def _reasoning_setting_problems(reasoning: Any) -> Iterator[Problem]:

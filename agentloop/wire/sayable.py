@@ -37,7 +37,8 @@ def arguments_text(call: ToolCall) -> str:
     """
     try:
         return call.arguments if isinstance(from_json(call.arguments, allow_inf_nan=False), dict) else "{}"
-    except ValueError:
+    # A TypeError is what pydantic-core says of half a surrogate pair.
+    except (TypeError, ValueError):
         return "{}"
 
 
@@ -73,17 +74,17 @@ def not_offered(tool: HostedTool, *, origin: str, offered: str) -> Configuration
 
 
 def as_json(body: Mapping[str, Any]) -> bytes:
-    """Write the body.
+    """Write the body; a number beyond all bounds (`1e400` reads as one) becomes null, for JSON has no word for it.
 
     Raises:
         ConfigurationError: It holds something that JSON has no form for.
     """
     try:
-        return to_json(body)
+        return to_json(body, inf_nan_mode="null")
     except PydanticSerializationError:
         # A lone surrogate (from os.listdir, say) has no UTF-8; servers refuse such a request whole.
         try:
-            return to_json(_without_surrogates(body))
+            return to_json(_without_surrogates(body), inf_nan_mode="null")
         except PydanticSerializationError as error:
             raise ConfigurationError(f"the request has no JSON form: {error}; check Settings(extra=...)") from error
 

@@ -409,6 +409,7 @@ async def test_a_key_shows_in_no_repr_and_no_log(caplog: pytest.LogCaptureFixtur
     assert gateway.requests[0].headers["authorization"] == f"Bearer {KEY}"
 
 
+@pytest.mark.fault(120)
 async def test_cancelling_closes_the_connection_at_once():
     with Gateway(no_answer("silent")) as gateway:
         running = asyncio.create_task(ask(asking(gateway)))
@@ -454,6 +455,7 @@ async def test_a_hundred_runs_at_once_share_one_client():
     assert len(replies) == 100
 
 
+@pytest.mark.fault(128)
 async def test_an_errors_transcript_goes_on_where_it_broke():
     with Gateway(calls("add", a=1, b=2), status(400), says("3")) as gateway:
         agent = Agent(asking(gateway), tools=[add])

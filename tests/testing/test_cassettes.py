@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pydantic
 import pytest
 
 from agentloop import Agent, Limits, Retries, Timeouts, model, tool
@@ -33,6 +34,7 @@ from agentloop.models.http import HTTPModel
 from agentloop.testing import Cassette, CassetteDiverged, Gateway, calls, cassette_replay, cut, keep_alive, no_answer, raw, says, status
 from agentloop.testing.cassette_differences import first_difference
 from agentloop.testing.cassette_file import RecordedRequest
+from agentloop.tools.hosted import CodeExecution, MCPServer
 
 pytest_plugins = ["pytester"]
 
@@ -549,6 +551,19 @@ class TestSecrets:
         assert exchanges(path)[0]["request"]["url"] == "http://gateway/v1/chat/completions"
         assert exchanges(path)[0]["response"]["chunks"] == ["Hello, ***!"]
 
+    async def test_a_token_in_the_body_is_masked_and_not_compared(self, path: Path):
+        def agent(token: str, asked: HTTPModel) -> Agent:
+            return Agent(asked, tools=[MCPServer(name="s", url="https://host", token=pydantic.SecretStr(token))])
+
+        with Gateway(says(f"It is {KEY}.")) as gateway, Cassette(path, record=True):
+            await agent(KEY, model("openai/responses:gpt-5", base_url=gateway.base_url, key="k" * 12)).run("Hi")
+        with Cassette(path):
+            replayed = await agent("another-token", model("openai/responses:gpt-5")).run("Hi")
+
+        assert "canary" not in text(path)
+        assert exchanges(path)[0]["request"]["body"]["tools"][0]["authorization"] == "***"
+        assert replayed.text == "It is ***."
+
     async def test_a_short_key_is_a_word_and_no_secret(self, path: Path):
         with Gateway(says("None.")) as gateway, Cassette(path, record=True):
             await Agent(model("openai:m", base_url=gateway.base_url, key="user")).run("Hi")
@@ -567,6 +582,32 @@ class TestSecrets:
         words = [[event.text for event in events if isinstance(event, TextDelta)] for events in (recorded, replayed)]
         assert words == [["Yes, ", "Monday."], ["Yes, ", "DAY."]]
         assert "Monday" not in text(path)
+
+
+def expire(path: Path) -> None:
+    path.write_text(text(path).replace("2999", "2001"))
+
+
+async def test_a_container_that_has_expired_since_is_not_missed(path: Path):
+    def said(text: str) -> Any:
+        container = {"id": "container_1", "expires_at": "2999-01-01T00:00:00Z"}
+        content = {"type": "text", "text": text}
+        return {"type": "message", "id": "m", "model": "c", "content": [content], "stop_reason": "end_turn", "container": container}
+
+    async def asked_twice(name: str, **options: Any) -> str:
+        agent = Agent(model(name, **options), tools=[CodeExecution()])
+        first = await agent.run("Hi")
+        return (await agent.run("And?", transcript=first.transcript)).text
+
+    name = "anthropic:claude-sonnet-4-5"
+    answers = [raw(json.dumps(said(text)), content_type="application/json") for text in ("Hi.", "So it is.")]
+    with Gateway(*answers) as gateway, Cassette(path, record=True):
+        await asked_twice(name, base_url=gateway.base_url, key=KEY)
+    assert exchanges(path)[1]["request"]["body"]["container"] == "container_1"
+    expire(path)
+
+    with Cassette(path):
+        assert await asked_twice(name) == "So it is."
 
 
 class TestFile:

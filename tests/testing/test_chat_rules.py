@@ -34,6 +34,11 @@ def showing(**part: Any) -> dict[str, Any]:
     return {"role": "user", "content": [part]}
 
 
+def thinking(*parts: Any) -> dict[str, Any]:
+    """Make one of Mistral's thoughts."""
+    return {"type": "thinking", "thinking": [*parts]}
+
+
 def arguing(arguments: Any) -> dict[str, Any]:
     """Make an assistant message with one call of these arguments."""
     return calling(function={"name": "add", "arguments": arguments})
@@ -63,7 +68,9 @@ def output(**changed: Any) -> dict[str, Any]:
         body(tools=function(parameters=STRICT, strict=True), tool_choice={"type": "function", "function": {"name": "add"}}),
         body(tools=None, tool_choice=None, parallel_tool_calls=None, temperature=None, stream=None),
         body(stream=True, stream_options={"include_usage": True}, temperature=0, top_p=1.0, max_tokens=1, stop=["a", "b"], n=1),
-        body(response_format=output(strict=True), reasoning_effort="high", seed=1, metadata={"a": "b"}),
+        body(response_format=output(strict=True), reasoning_effort="high", seed=1, metadata={"a": "b"}, store=True),
+        body(metadata={}),
+        body({"role": "assistant", "content": [thinking({"type": "text", "text": "hm"}), {"type": "text", "text": "3."}]}, USER),
         body(enable_thinking=True),
     ],
 )
@@ -90,6 +97,9 @@ BROKEN: list[Any] = [
     ("unknown part", body(showing(type="song")), f"{PART}.type", "'song'"),
     ("text part without text", body(showing(type="text")), f"{PART}.text", "needs 'text'"),
     ("picture without address", body(showing(type="image_url", image_url={})), f"{PART}.image_url", "'url'"),
+    ("thought of the user", body({"role": "user", "content": [thinking()]}), f"{PART}.type", "'thinking'"),
+    ("thought of no parts", body({"role": "assistant", "content": [thinking("hm")]}), f"{PART}.thinking", "parts with 'text'"),
+    ("metadata of what is not stored", body(metadata={"a": "b"}), "metadata", "only allowed when 'store'"),
     ("picture in a result", body(CALLING, {**ADDED, **PICTURE}), "messages.[2].content[0].type", "image_url"),
     ("assistant that says nothing", body({"role": "assistant", "content": None}), "messages.[1].content", "must have content"),
     ("no call answered, at the end", body(CALLING), "messages", "call_a, call_b"),

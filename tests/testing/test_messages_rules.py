@@ -15,6 +15,8 @@ USE_2 = {**USE, "id": "toolu_2"}
 RESULT = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "1"}
 RESULT_2 = {**RESULT, "tool_use_id": "toolu_2"}
 TEXT = {"type": "text", "text": "So be it."}
+CODE = {"type": "server_tool_use", "id": "srvtoolu_1", "name": "code_execution", "input": {"code": "add(1)"}}
+BY_CODE = {**USE, "caller": {"type": "code_execution_20260521", "tool_id": "srvtoolu_1"}}
 THOUGHT = {"type": "thinking", "thinking": "hm", "signature": seal(0, "thinking", "hm")}
 THINKING = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
 MARK = {"cache_control": {"type": "ephemeral"}}
@@ -39,6 +41,9 @@ def tool(**changes):
 REFUSED = {
     "no model": ({"max_tokens": 1, "messages": [HELLO]}, "model: Field required"),
     "no max_tokens": ({"model": "claude", "messages": [HELLO]}, "max_tokens: Field required"),
+    "two ways of sampling": ({**REQUEST, "temperature": 0.5, "top_p": 0.9}, "cannot both be specified for this model"),
+    "a call out of code without its container": (talk(HELLO, assistant(CODE, BY_CODE), user(RESULT)), "container_id is required"),
+    "a container of a number": ({**REQUEST, "container": 1}, "container: Input should be"),
     "max_tokens of 0": ({**REQUEST, "max_tokens": 0}, "max_tokens: Input should be greater"),
     "no messages": (talk(), "at least one message is required"),
     "an unknown field": ({**REQUEST, "reasoning_effort": "low"}, "reasoning_effort: Extra inputs are not permitted"),
@@ -135,6 +140,10 @@ TAKEN = {
     "an older call without thoughts": talk(HELLO, assistant(USE), user(RESULT), assistant(TEXT), HELLO, **THINKING),
     "four cache marks": talk(*[user({**TEXT, **MARK})] * 4),
     "a choice of a tool": {**tool(), "tool_choice": {"type": "tool", "name": "add", "disable_parallel_tool_use": True}},
+    "two ways of sampling an older model": {**REQUEST, "model": "claude-sonnet-4-20250514", "temperature": 0.5, "top_p": 0.9},
+    "one way of sampling": {**REQUEST, "top_p": 0.9},
+    "a call out of code in its container": talk(HELLO, assistant(CODE, BY_CODE), user(RESULT), container="container_1"),
+    "a call out of code that has ended": talk(HELLO, assistant(CODE, BY_CODE), user(RESULT), assistant(TEXT), HELLO),
     "a hosted tool": {**REQUEST, "tools": [{"type": "web_search_20260318", "name": "web_search", "max_uses": 2}]},
 }
 

@@ -100,6 +100,7 @@ async def told(arguments: str) -> str:
     return answer.text
 
 
+@pytest.mark.fault(80, 81)
 @pytest.mark.parametrize(("arguments", "words"), WRONG)
 async def test_wrong_arguments_are_named_with_what_was_expected_and_what_came(arguments: str, words: str):
     assert words in await told(arguments)
@@ -150,6 +151,7 @@ HOSTILE: list[tuple[str, str]] = [
 ]
 
 
+@pytest.mark.fault(76)
 @pytest.mark.parametrize(("arguments", "words"), HOSTILE, ids=range(len(HOSTILE)))
 async def test_hostile_text_is_refused_in_linear_time(arguments: str, words: str):
     started = monotonic()
@@ -184,6 +186,7 @@ NOT_JSON: list[tuple[str, str]] = [
 ]
 
 
+@pytest.mark.fault(72, 73, 74, 75)
 @pytest.mark.parametrize(("arguments", "words"), NOT_JSON, ids=[case[1][:50] + str(n) for n, case in enumerate(NOT_JSON)])
 async def test_what_is_not_json_is_refused_with_its_place(arguments: str, words: str):
     assert (await told(arguments)).startswith(words)
@@ -195,6 +198,7 @@ def measure(x: float = 0.0, words: list[str] | None = None, note: str = "") -> s
     return f"{x} {words} {note}"
 
 
+@pytest.mark.fault(72)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -253,6 +257,7 @@ async def test_many_brackets_side_by_side_are_not_deep():
     assert answer.text == "booked"
 
 
+@pytest.mark.fault(82)
 @pytest.mark.parametrize(
     ("written", "arrives"),
     [('{"nights": "2"}', {"nights": 2}), ('{"nights": 2.0}', {"nights": 2}), ('{"price": "1.5"}', {"price": 1.5})],

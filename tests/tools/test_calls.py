@@ -52,6 +52,7 @@ RAISED: list[tuple[BaseException, str]] = [
 ]
 
 
+@pytest.mark.fault(95, 96, 118)
 @pytest.mark.parametrize("asynchronous", [True, False])
 @pytest.mark.parametrize(("error", "words"), RAISED, ids=[f"{n} {case[1][:20]}" for n, case in enumerate(RAISED)])
 async def test_what_a_tool_raises_answers_the_model(error: BaseException, words: str, asynchronous: bool):
@@ -103,6 +104,7 @@ async def test_a_generator_that_fails_answers_the_model(asynchronous: bool):
     assert (result.is_error, result.text) == (True, "ValueError: after one")
 
 
+@pytest.mark.fault(95)
 async def test_the_traceback_goes_to_the_log_and_not_to_the_model(caplog: pytest.LogCaptureFixture):
     @tool
     def divide(a: int) -> float:
@@ -117,6 +119,7 @@ async def test_the_traceback_goes_to_the_log_and_not_to_the_model(caplog: pytest
     assert "return a / 0" in caplog.text
 
 
+@pytest.mark.fault(97, 126)
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_a_keyboard_interrupt_comes_out(asynchronous: bool):
     def interrupted() -> None:
@@ -131,6 +134,7 @@ def test_a_keyboard_interrupt_comes_out(asynchronous: bool):
         asyncio.run(answer(tool(interrupted_later if asynchronous else interrupted)))
 
 
+@pytest.mark.fault(98)
 async def test_an_async_tool_that_hangs_is_cancelled_and_the_model_told():
     ended: list[str] = []
 
@@ -149,6 +153,7 @@ async def test_an_async_tool_that_hangs_is_cancelled_and_the_model_told():
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
 
 
+@pytest.mark.fault(98, 100)
 async def test_an_async_tool_that_swallows_its_cancellation_is_left_after_a_second():
     @tool(timeout=0.01)
     async def stubborn() -> None:
@@ -164,6 +169,7 @@ async def test_an_async_tool_that_swallows_its_cancellation_is_left_after_a_seco
     assert (result.is_error, result.text) == (True, "TimeoutError: 'stubborn' gave no result in 0.01 s")
 
 
+@pytest.mark.fault(99)
 async def test_a_tool_that_hangs_in_a_thread_is_abandoned_and_the_model_told(caplog: pytest.LogCaptureFixture):
     release = threading.Event()
 
@@ -306,6 +312,7 @@ async def test_without_a_timeout_a_tool_may_take_its_time():
     assert [(await answer(each)).text for each in (rest, rest_in_a_thread)] == ["rested", "rested"]
 
 
+@pytest.mark.fault(121, 122)
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_cancelling_the_caller_comes_out_at_once(asynchronous: bool):
     loop = asyncio.get_running_loop()
@@ -392,6 +399,7 @@ async def test_a_tool_sees_the_context_variables_of_its_caller(asynchronous: boo
     assert (await answer(tool(whoami_later if asynchronous else whoami))).text == "ada"
 
 
+@pytest.mark.fault(101)
 async def test_a_tool_that_is_not_async_leaves_the_loop_alone():
     home = threading.get_ident()
 
@@ -428,6 +436,7 @@ def test_tools_work_under_one_event_loop_after_another():
     assert [asyncio.run(answer(add, '{"a": 1, "b": 2}')).text for _ in range(2)] == ["3", "3"]
 
 
+@pytest.mark.fault(96)
 async def test_a_tool_may_exit_only_itself():
     @tool
     def leave() -> None:

@@ -65,6 +65,7 @@ def test_a_class_method_that_holds_a_tool_is_bound():
     assert collect([version])["version"]() == "Files"
 
 
+@pytest.mark.fault(117)
 def test_two_tools_of_one_name_are_refused_and_both_named():
     def read_file() -> None:
         """Read otherwise."""
@@ -102,6 +103,7 @@ def test_what_is_no_tool_is_refused(wrong: Any, words: str):
         collect([wrong])
 
 
+@pytest.mark.fault(78, 79)
 @pytest.mark.parametrize(
     ("name", "known", "words"),
     [

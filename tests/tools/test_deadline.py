@@ -187,6 +187,7 @@ async def test_deadlines_nest():
         await bounded(within(0.01, within_task()))
 
 
+@pytest.mark.fault(114)
 async def test_tasks_of_the_coroutine_are_its_own():
     async def group() -> list[int]:
         async def one(n: int) -> int:

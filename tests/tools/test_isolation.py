@@ -292,6 +292,7 @@ async def test_keys_stay_at_home(monkeypatch: pytest.MonkeyPatch):
     assert secret.keys() & seen.keys() == set()
 
 
+@pytest.mark.fault(110)
 async def test_what_it_prints_goes_where_errors_go_and_nothing_is_typed(capfd: pytest.CaptureFixture[str]):
     result = await answer(tools.chat)
 

@@ -347,6 +347,7 @@ async def test_an_alias_is_the_name_that_the_model_uses():
     assert await arrived(move, **{"from": "a", "to": "b"}) == "a to b"
 
 
+@pytest.mark.fault(119)
 async def test_every_way_of_passing_a_parameter_works():
     @tool
     def everything(a: int, b: int = 2, /, c: int = 3, *rest: Annotated[int, "More."], d: int, e: int = 5, **extra: float) -> list[Any]:
@@ -426,6 +427,7 @@ async def test_two_types_of_one_name_are_kept_apart():
     assert await arrived(made, x={"a": 1}, y={"b": 1}) == '["a","b"]'
 
 
+@pytest.mark.fault(119)
 async def test_names_of_the_function_around_are_found():
     @dataclass
     class Node:
@@ -552,6 +554,7 @@ async def test_a_return_annotation_that_means_nothing_does_not_matter():
     assert await arrived(tool(take), a=1) == "1"
 
 
+@pytest.mark.fault(109)
 async def test_what_the_tool_does_to_its_arguments_stays_its_own():
     @tool
     def grow(items: list[int]) -> int:

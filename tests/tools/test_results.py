@@ -124,6 +124,7 @@ async def answered(value: Any) -> ToolResult:
     return await give.call(ToolCall("7", "give", "{}"), Context())
 
 
+@pytest.mark.fault(105, 107, 108)
 @pytest.mark.parametrize(("returned", "content"), RETURNED, ids=[str(n) for n in range(len(RETURNED))])
 async def test_what_a_tool_returns_is_one_text_or_its_parts(returned: Any, content: Any):
     result = await answered(returned)
@@ -151,6 +152,7 @@ NO_FORM: list[tuple[Any, str]] = [
 ]
 
 
+@pytest.mark.fault(103)
 @pytest.mark.parametrize(("returned", "words"), NO_FORM, ids=[case[1][22:50] for case in NO_FORM])
 async def test_what_has_no_json_form_is_a_failure_that_names_it(returned: Any, words: str, caplog: pytest.LogCaptureFixture):
     result = await answered(returned)
@@ -168,6 +170,7 @@ async def test_later_changes_to_what_was_returned_change_no_result():
     assert first.text == '{"n":1}'
 
 
+@pytest.mark.fault(106)
 async def test_a_long_result_is_cut_with_a_mark():
     result = await answered("é" * 123_456)
 
@@ -210,6 +213,7 @@ def returns_an_async_generator() -> AsyncIterator[Any]:
     return yields_later()
 
 
+@pytest.mark.fault(104)
 @pytest.mark.parametrize("function", [yields, yields_later, returns_a_generator, returns_a_generator_later, returns_an_async_generator])
 async def test_each_yield_is_progress_and_all_together_are_the_result(function: Callable[[], Any]):
     said: list[object] = []
@@ -232,6 +236,7 @@ async def test_pictures_that_are_yielded_are_pictures():
     assert result.content == (Text("Here:"), Image(data=b"x"))
 
 
+@pytest.mark.fault(104)
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_a_generator_without_end_is_closed_when_nobody_could_read_more(asynchronous: bool):
     closed: list[bool] = []
@@ -261,6 +266,7 @@ async def test_a_generator_without_end_is_closed_when_nobody_could_read_more(asy
     assert result.text.endswith("start=100000)]")
 
 
+@pytest.mark.fault(107)
 async def test_a_coroutine_that_is_returned_is_awaited():
     async def inner() -> str:
         return "inner"

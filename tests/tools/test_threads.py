@@ -136,6 +136,7 @@ def test_a_result_that_comes_after_the_loop_has_closed_hurts_nobody():
     assert asyncio.run(run_in_thread(lambda: "fine")) == "fine"
 
 
+@pytest.mark.fault(99)
 def test_a_stuck_tool_does_not_hold_up_the_end_of_the_process():
     script = """
 import asyncio, threading
@@ -202,6 +203,7 @@ def test_an_agent_with_a_stuck_tool_lets_the_process_end(
     assert (app.returncode == 0) is not interrupted
 
 
+@pytest.mark.fault(113, 145)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_has_threads_of_its_own():
     script = """

@@ -60,6 +60,7 @@ def line_of(function: Any) -> str:
     return f"line {first + len(lines) - 1} of {__file__}"
 
 
+@pytest.mark.fault(102)
 async def test_a_tool_that_blocks_the_loop_is_named_with_its_line_and_answers_all_the_same(warned: Warned):
     @tool
     async def block() -> bool:

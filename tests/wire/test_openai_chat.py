@@ -37,6 +37,7 @@ from agentloop.messages import (
 )
 from agentloop.models.reading import Reading
 from agentloop.tools.hosted import WebSearch
+from agentloop.wire.attachments import answered_before_users
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
 from agentloop.wire.openai_chat_decoder import ChatDecoder
 
@@ -303,6 +304,7 @@ def test_a_name_that_no_tool_can_have_is_said_back_as_one_that_a_tool_can():
     assert said["messages"][1]["tool_calls"][0]["function"]["name"] == "functions_look_"
 
 
+@pytest.mark.fault(77)
 def test_a_lone_surrogate_never_reaches_the_server():
     sent = OpenAIChat().encode(Request([user("a\ud800b")]), model="m").body
 
@@ -392,6 +394,7 @@ def test_streamed_calls_are_told_apart(case: str):
     assert len({call.id for call in reply.calls}) == len(expected)
 
 
+@pytest.mark.fault(68)
 def test_one_id_on_two_whole_calls_makes_two_calls_and_is_said_back_once():
     calls = [{"id": "a", "function": {"name": "f", "arguments": "{}"}}, {"id": "a", "function": {"name": "f", "arguments": "{}"}}]
 
@@ -407,6 +410,7 @@ def test_a_stream_without_a_finish_reason_is_never_a_whole_reply():
     assert broken.value.partial.text == "The answer is 4"
 
 
+@pytest.mark.fault(65, 66)
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_calls_decide_over_the_reason_stop_but_not_over_length(reason: str):
     reply = decoded(chunk(tool_calls=[piece(0, "a", "f", "{}")]), chunk(reason))
@@ -414,6 +418,7 @@ def test_calls_decide_over_the_reason_stop_but_not_over_length(reason: str):
     assert reply.finish_reason == ("length" if reason == "length" else "tool_calls")
 
 
+@pytest.mark.fault(64)
 @pytest.mark.parametrize("message", [{}, {"content": "Let me look.", "tool_calls": []}])
 def test_announced_calls_that_never_came_are_a_bad_reply(message: dict[str, Any]):
     with pytest.raises(BadReply, match="announces tool calls"):
@@ -425,12 +430,14 @@ def test_a_call_that_never_gets_a_name_is_a_bad_reply():
         decoded(chunk(tool_calls=[piece(3, arguments="{}")]), chunk("tool_calls"))
 
 
+@pytest.mark.fault(62)
 @pytest.mark.parametrize("choices", [[], None])
 def test_a_whole_reply_without_choices_is_a_bad_reply(choices: Any):
     with pytest.raises(BadReply, match="no choices"):
         decoded({"object": "chat.completion", "choices": choices}, whole=True)
 
 
+@pytest.mark.fault(90)
 def test_an_error_inside_a_200_is_an_error_with_the_servers_words():
     with pytest.raises(BadRequest, match="Token limit reached"):
         decoded({"error": {"code": 400, "message": "Token limit reached"}}, whole=True)
@@ -493,6 +500,51 @@ def test_the_pieces_of_openrouters_reasoning_details_are_joined_for_the_way_back
     assert said["messages"][1]["reasoning_details"] == details
 
 
+def sealed(data: str, **more: Any) -> dict[str, Any]:
+    return {"type": "reasoning.encrypted", "data": data, **more}
+
+
+DETAILS: dict[str, list[dict[str, Any]]] = {
+    "for each call, by their ids": [sealed("AAA", id="tool_1", index=0), sealed("BBB", id="tool_2", index=0)],
+    "between others, by their ids": [
+        sealed("AAA", id="rs_1"),
+        {"type": "reasoning.summary", "summary": "one", "id": "rs_1"},
+        sealed("BBB", id="rs_2"),
+    ],
+    "without an id, before one with it": [sealed("AAA", index=0), sealed("BBB", id="tool_2", index=0)],
+}
+
+
+@pytest.mark.parametrize("case", DETAILS)
+def test_what_openrouter_encrypts_is_never_glued_together(case: str):
+    details = DETAILS[case]
+    quirks = ChatQuirks(thinking_field="reasoning_details")
+
+    at_once = whole({"content": "Hi", "reasoning_details": details})
+    streamed = decoded(*(chunk(reasoning_details=[detail]) for detail in details), chunk("stop", content="Hi"))
+
+    assert streamed == at_once
+    assert body(Request([user("Hi"), at_once.message, user("Go on")]), quirks)["messages"][1]["reasoning_details"] == details
+
+
+def test_details_of_a_whole_reply_stay_as_they_are():
+    details = [sealed("AAA"), sealed("BBB"), {"type": "reasoning.text", "text": "a"}, {"type": "reasoning.text", "text": "b"}]
+
+    reply = whole({"content": "Hi", "reasoning_details": details})
+
+    said = body(Request([user("Hi"), reply.message, user("Go on")]), ChatQuirks(thinking_field="reasoning_details"))
+    assert said["messages"][1]["reasoning_details"] == details
+
+
+def test_a_signature_with_an_id_of_its_own_ends_the_thought_before_it():
+    text, end = {"type": "reasoning.text", "text": "Hm", "index": 0}, {"type": "reasoning.text", "signature": "s", "id": "r", "index": 0}
+
+    reply = decoded(chunk(reasoning_details=[text]), chunk(reasoning_details=[end]), chunk("stop", content="Hi"))
+
+    said = body(Request([user("Hi"), reply.message, user("Go on")]), ChatQuirks(thinking_field="reasoning_details"))
+    assert said["messages"][1]["reasoning_details"] == [text | end]
+
+
 def test_googles_signature_on_a_call_goes_back_to_its_place():
     extra = {"google": {"thought_signature": "sig"}}
 
@@ -520,6 +572,7 @@ def test_a_character_that_is_cut_over_two_events_becomes_whole():
     assert read_all([stream], "text/event-stream").text == "\U0001f600!"
 
 
+@pytest.mark.fault(77)
 def test_half_a_character_that_stays_alone_is_replaced():
     stream = b'data: {"choices":[{"delta":{"content":"a\\ud83d"},"finish_reason":"stop"}]}\n\n'
 
@@ -709,6 +762,7 @@ def test_an_error_in_the_middle_of_a_stream_is_an_error_whatever_the_finish_reas
 
 
 # Quirk 26.
+@pytest.mark.fault(86)
 def test_a_thought_in_a_list_of_parts_is_joined_and_goes_back_as_such_a_list():
     def thinks(text: str) -> dict[str, Any]:
         return chunk(content=[{"type": "thinking", "thinking": [{"type": "text", "text": text}]}])
@@ -732,6 +786,7 @@ def test_what_a_chunk_repeats_of_the_message_so_far_is_not_read_again():
 
 
 # Quirk 40.
+@pytest.mark.fault(93)
 def test_a_function_call_of_the_old_kind_is_a_call():
     streamed = decoded(
         chunk(function_call={"name": "f", "arguments": ""}), chunk(function_call={"arguments": '{"x":1}'}), chunk("function_call")
@@ -760,6 +815,7 @@ def test_a_call_that_gemini_could_not_write_is_a_failed_reply_behind_openrouter_
 
 
 # Quirks 48, 49, 50, 54 and 55: OpenRouter, new-api, Ollama, Mistral, and many.
+@pytest.mark.fault(70, 71)
 @pytest.mark.parametrize(
     ("call", "arguments"),
     [
@@ -799,6 +855,7 @@ def test_beside_calls_no_content_of_any_kind_is_said_back_as_the_provider_takes_
 
 
 # Quirk 62.
+@pytest.mark.fault(86)
 def test_a_content_that_is_an_object_is_read_as_its_json():
     assert json.loads(whole({"content": {"city": "Zürich"}}).text) == {"city": "Zürich"}
 
@@ -865,6 +922,64 @@ def test_the_place_of_a_citation_is_a_slice_of_the_text():
     assert reply.text[cited.start : cited.end] == "[w](https://w)"
 
 
+CITED = {
+    "behind a thought": ("<think>hm</think>\n{}", "The sky is blue."),
+    "behind an empty thought": ("<think>\n\n</think>\n\n{}", "Blue."),
+    "behind a picture": ("Look: ![image](data:image/png;base64,cG5n) {}.", "the sky"),
+    "behind a thought and two pictures": (
+        "<think>h</think>![image](data:image/png;base64,cG5n) a ![image](data:image/png;base64,cG5n){}",
+        "b",
+    ),
+    "before a picture": ("{} ![image](data:image/png;base64,cG5n)", "The sky"),
+    "behind a picture that is none": ("<think>h</think>![image](data:image/png;base64,?) {}", "The sky"),
+    "in a picture": ("{}", "![image](data:image/png;base64,cG5n)"),
+}
+
+
+@pytest.mark.parametrize("case", CITED)
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_a_citation_keeps_its_words_where_something_was_taken_out_before_them(case: str, size: int):
+    around, cited = CITED[case]
+    content, start = around.format(cited), around.index("{}")
+    place = {"url": "https://w", "title": "W", "start_index": start, "end_index": start + len(cited)}
+    annotations = [{"type": "url_citation", "url_citation": place}]
+
+    at_once = whole({"content": content, "annotations": annotations})
+    streamed = decoded(
+        *(chunk(content=content[begin : begin + size]) for begin in range(0, len(content), size)), chunk("stop", annotations=annotations)
+    )
+
+    [citation] = at_once.citations
+    assert streamed == at_once
+    assert at_once.text[citation.start : citation.end] == ("" if case == "in a picture" else cited)
+
+
+def test_of_several_answers_the_first_is_read():
+    def says(index: int, text: str, finish: str | None = None) -> dict[str, Any]:
+        return {"choices": [{"index": index, "delta": {"content": text}, "finish_reason": finish}]}
+
+    streamed = decoded(says(1, "No"), says(0, "Y"), says(1, "!", "length"), says(0, "es", "stop"))
+    at_once = decoded(
+        {"choices": [{"index": index, "message": {"content": text}, "finish_reason": "stop"} for index, text in ((1, "No!"), (0, "Yes"))]},
+        whole=True,
+    )
+
+    assert streamed == at_once
+    assert at_once.text == "Yes"
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        ({"prompt_tokens": 12.0, "completion_tokens": 3.0}, Usage(12, 3)),
+        ({"prompt_tokens": 12.5, "completion_tokens": float("inf")}, Usage()),
+        ({"prompt_tokens": 12, "prompt_cache_hit_tokens": 8, "prompt_cache_miss_tokens": 4}, Usage(12, 0, cached_tokens=8)),
+    ],
+)
+def test_tokens_are_counted_as_servers_write_them(usage: dict[str, Any], expected: Usage):
+    assert whole({"content": "Hi"}, usage=usage).usage == expected
+
+
 # Quirk 69.
 @pytest.mark.parametrize("usage", [{}, {"usage": None}, {"usage": {"prompt_tokens": None, "completion_tokens_details": None}}])
 def test_a_reply_that_counts_no_tokens_is_a_reply(usage: dict[str, Any]):
@@ -879,6 +994,7 @@ def test_a_streamed_refusal_is_joined_and_is_no_text():
 
 
 # Quirk 75.
+@pytest.mark.fault(92)
 @pytest.mark.parametrize("streamed", [True, False])
 def test_the_reasoning_of_a_turn_goes_back_with_it(streamed: bool):
     message = {"reasoning_content": "Hm.", "content": None, "tool_calls": [CALL]}
@@ -1050,3 +1166,24 @@ def test_a_model_that_thinks_unless_told_is_told_and_forced_only_then(effort: An
     assert said.get("reasoning_effort") == said_effort
     assert said.get("thinking") == ({"type": "disabled"} if effort == "none" else None)
     assert said["tool_choice"] == said_choice
+
+
+@pytest.mark.parametrize("parts", [(), (Thinking("hm"),), (Text(""),)])
+def test_a_voice_without_words_is_said_back_as_having_spoken(parts: tuple[Any, ...]):
+    voice = File(data=b"L16", media_type="audio/L16;rate=24000", name="reply")
+    messages = [user("Hi"), Message("assistant", (*parts, voice, Image(url="https://host/a.png"))), user("Again.")]
+
+    assert [message["role"] for message in body(Request(messages))["messages"]] == ["user", "assistant", "user", "user"]
+    assert body(Request(messages))["messages"][1]["content"] == "(a spoken reply)"
+    assert "audio" not in json.dumps(body(Request(messages)))
+
+
+def test_where_results_are_followed_by_the_models_words_only_it_answers_before_a_user():
+    call, result = called(ToolCall("a", "look")), Message("tool", (ToolResult("a", "sun"),))
+    messages = [user("Hi"), call, result, call, result, user("So?"), call, result, Message("system", (Text("Hurry."),)), user("?")]
+
+    answered = list(answered_before_users(messages))
+
+    roles = ["user", *["assistant", "tool"] * 2, "assistant", "user", "assistant", "tool", "assistant", "system", "user"]
+    assert [message.role for message in answered] == roles
+    assert [message for message in answered if message.text != "I have the results."] == messages
