@@ -17,6 +17,7 @@ from agentloop.loop import advance
 from agentloop.messages import Citation, Message, Settings, ToolCall, Usage, UserPart, user
 from agentloop.models import Model
 from agentloop.models.providers import model as model_named
+from agentloop.models.retries import ending_at
 from agentloop.output import Output
 from agentloop.run import Run
 from agentloop.stream import Stream
@@ -275,7 +276,8 @@ class Agent(Generic[Out]):
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
-                await advance(run)
+                with ending_at(deadline.when()):
+                    await advance(run)
         except TimeoutError as error:
             if not deadline.expired():
                 raise

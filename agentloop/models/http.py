@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
@@ -15,9 +14,11 @@ from agentloop.errors import BadReply, EmptyReply, ModelError
 from agentloop.messages import Citation, Opaque, Part, Reply, Request, Text, Thinking
 from agentloop.models import Hear
 from agentloop.models.clients import Client
+from agentloop.models.decompression import plain
+from agentloop.models.patience import Patience, closing, within
 from agentloop.models.reading import Reading
 from agentloop.models.retries import Retries, with_retries
-from agentloop.models.server import Patience, Server, Timeouts
+from agentloop.models.server import Server, Timeouts
 from agentloop.wire import Outgoing, Wire
 
 _DRAIN_SECONDS = 0.2
@@ -76,12 +77,20 @@ class HTTPModel:
             if reply.finish_reason != "pause":
                 return reply
             # Anthropic pauses a reply in which its own tools have long been at work, and goes on when it hears it again.
-            rest = replace(request, messages=[*request.messages, reply.message])
-            reply = reply.followed_by(await self._reply(rest, hear))
+            again = replace(request, messages=[*request.messages, reply.message])
+            try:
+                rest = await self._reply(again, hear, may_be_empty=bool(reply.text))
+            except ModelError as error:
+                error.partial = reply.followed_by(error.partial) if error.partial else reply
+                raise
+            reply = reply.followed_by(rest)
         raise BadReply(f"{self._name}: the reply paused more than {_MOST_PAUSES} times; ask for less at once", partial=reply)
 
-    async def _reply(self, request: Request, hear: Hear) -> Reply:
+    async def _reply(self, request: Request, hear: Hear, *, may_be_empty: bool = False) -> Reply:
         outgoing = self._wire.encode(request, model=self._model)
+        if request.stream:
+            # Whoever compresses on the way may hold events back until there are enough of them.
+            outgoing = replace(outgoing, headers={"accept-encoding": "identity", **outgoing.headers})
         heard = False
 
         async def tell(delta: Delta) -> None:
@@ -90,10 +99,14 @@ class HTTPModel:
             await hear(delta)
 
         async def attempt() -> Reply:
-            return await self._attempt(outgoing, request.step, tell=tell if request.stream else None)
+            reply = await self._attempt(outgoing, request.step, tell=tell if request.stream else None)
+            if reply.finish_reason == "stop" and not may_be_empty and not any(map(_says, reply.parts)):
+                raise EmptyReply("the reply says nothing and calls nothing; ask again", partial=reply)
+            return reply
 
         try:
-            return await with_retries(attempt, self._retries, may_repeat=lambda: not heard, say=hear)
+            budget = await self._server.retry_budget()
+            return await with_retries(attempt, self._retries, may_repeat=lambda: not heard, say=hear, budget=budget)
         except ModelError as error:
             attempts = f" (after {error.attempts} attempts)" if error.attempts > 1 else ""
             error.args = (f"{self._name}: {error}{attempts}",)
@@ -107,31 +120,25 @@ class HTTPModel:
             return assembly.reply()
 
         try:
-            reply = await self._server.exchange(outgoing, read, begun=lambda: bool(assembly.partial().parts))
+            return await self._server.exchange(outgoing, read, begun=lambda: bool(assembly.partial().parts))
         except ModelError as error:
             error.partial = error.partial or assembly.partial()
             raise
-        if reply.finish_reason == "stop" and not any(map(_says, reply.parts)):
-            raise EmptyReply("the reply says nothing and calls nothing; ask again", partial=reply)
-        return reply
 
     async def _receive(self, response: Any, assembly: Assembly, patience: Patience, *, tell: Tell | None) -> None:
-        encoding = response.headers.get("content-encoding", "identity")
-        if encoding != "identity":
-            raise BadReply(f"the reply is compressed with {encoding!r}, which was not asked for; check the proxies on the way")
         reading = Reading(self._wire.decoder(), content_type=response.headers.get("content-type", "").lower())
-        chunks = aiter(response.aiter_bytes())
-        # A whole reply is silent until it is there; only a stream can be idle.
-        news = True
-        while not reading.done:
-            if news and tell:
-                patience.renew()
-            chunk = await patience.wait(anext(chunks, None))
-            if chunk is None:
-                break
-            news = await _take(reading.feed(chunk), assembly, tell)
-        await _take(reading.end(), assembly, tell)
-        await _drain(chunks)
+        async with closing(plain(response)) as chunks:
+            # A whole reply is silent until it is there; only a stream can be idle.
+            news = True
+            while not reading.done:
+                if news and tell:
+                    patience.renew()
+                chunk = await patience.wait(anext(chunks, None))
+                if chunk is None:
+                    break
+                news = await _take(reading.feed(chunk), assembly, tell)
+            await _take(reading.end(), assembly, tell)
+            await _drain(chunks)
 
 
 def _says(part: Part) -> bool:
@@ -152,6 +159,9 @@ async def _take(deltas: Iterable[Delta], assembly: Assembly, tell: Tell | None) 
 async def _drain(chunks: AsyncIterator[bytes]) -> None:
     """Read what is left, so that the connection can be used again; the reply is whole, so nothing that happens here matters."""
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(_DRAIN_SECONDS):
-            async for _ in chunks:
-                pass
+        await within(_DRAIN_SECONDS, _emptied(chunks))
+
+
+async def _emptied(chunks: AsyncIterator[bytes]) -> None:
+    async for _ in chunks:
+        pass

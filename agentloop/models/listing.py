@@ -88,7 +88,7 @@ async def _read(response: Any, patience: Patience) -> Mapping[str, Any]:
     except ValueError as error:
         raise BadReply(f"the list of models is no JSON ({error}); check the base URL") from error
     # Together sends the bare list.
-    body = {"data": said} if isinstance(said, list) and said else as_object(said)
+    body = {"data": as_list(said)} if as_list(said) else as_object(said)
     # new-api says no with the status 200 and {"success": false}.
     if is_error(body):
         raise error_from(body)

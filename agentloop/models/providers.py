@@ -97,10 +97,20 @@ PROVIDERS: dict[str, Provider] = {
         _chat(ChatQuirks(form="alone")) | _responses(ResponsesQuirks(encrypted_thinking=False)),
         "GROQ_API_KEY",
     ),
-    # Mistral says "any" for required, takes ids of exactly nine letters or digits, and refuses null content and stream_options.
+    # Mistral says "any" for required, takes ids of exactly nine letters or digits, refuses null content and stream_options, and lets
+    # nobody but the assistant speak behind results.
     "mistral": Provider(
         "https://api.mistral.ai/v1",
-        _chat(ChatQuirks(required_word="any", nine_character_ids=True, empty_content="", stream_usage=False, thinking_field="content")),
+        _chat(
+            ChatQuirks(
+                required_word="any",
+                nine_character_ids=True,
+                empty_content="",
+                stream_usage=False,
+                thinking_field="content",
+                assistant_after_results=True,
+            )
+        ),
         "MISTRAL_API_KEY",
     ),
     # DeepSeek answers 400 when the reasoning of a tool run is not said back, and to a schema for the answer.

@@ -10,7 +10,8 @@ from pydantic_core import from_json, to_json
 from typing_extensions import TypeIs
 
 from agentloop.deltas import Delta
-from agentloop.errors import BadReply, ReplyTooLarge
+from agentloop.errors import BadReply
+from agentloop.models.decompression import MOST_BYTES, too_large
 from agentloop.models.sse import EventStream
 from agentloop.wire import Decoder
 from agentloop.wire.error_bodies import error_from, is_error
@@ -23,17 +24,15 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 class Reading:
     """Takes the bytes of one answer as they come."""
 
-    def __init__(self, decoder: Decoder, *, content_type: str = "", most_bytes: int = 32 * 2**20) -> None:
+    def __init__(self, decoder: Decoder, *, content_type: str = "") -> None:
         """Prepare to read.
 
         Args:
             decoder: A fresh one.
             content_type: What the server says the body is; the body's first bytes decide where it says neither events nor JSON.
-            most_bytes: Over this the answer is refused.
         """
         self._decoder = decoder
         self._content_type = content_type
-        self._most_bytes = most_bytes
         self._bytes = 0
         self._events: EventStream | None = None
         self._begun = False
@@ -48,8 +47,8 @@ class Reading:
             ModelError: The answer is too large, cannot be read, or says that the request failed.
         """
         self._bytes += len(chunk)
-        if self._bytes > self._most_bytes:
-            raise ReplyTooLarge(f"the reply is larger than {self._most_bytes:,} bytes; ask for less at once")
+        if self._bytes > MOST_BYTES:
+            raise too_large()
         if not self._begun:
             chunk = b"".join((*self._body, chunk)).removeprefix(_BYTE_ORDER_MARK).lstrip()
             self._body = []
@@ -111,6 +110,8 @@ class Reading:
 
     def _whole(self) -> bytes:
         body = b"".join(self._body).strip()
+        # Both at once would be twice as large as what is allowed, while it is parsed.
+        self._body = []
         if not body:
             raise BadReply("the reply is empty; ask again")
         if not body.startswith((b"{", b"[")):

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pydantic
 from pydantic_core import from_json
 
-from agentloop.errors import BadReply, ConfigurationError, ModelConnectError, ModelError, ModelHTTPError, ModelTimeout, StreamBroken
+from agentloop.errors import AgentLoopError, BadReply, ConfigurationError, ModelConnectError, ModelError, ModelTimeout, StreamBroken
 from agentloop.models.clients import Client, library_of, shared_client
+from agentloop.models.decompression import ACCEPTED, plain
+from agentloop.models.masking import MaskedHeaders, Secrets
+from agentloop.models.patience import Patience, finished
+from agentloop.models.retry_budget import RetryBudget, budget_of
 from agentloop.wire import Outgoing
 from agentloop.wire.error_bodies import error_from
 
 _ERROR_BODY_BYTES = 64 * 2**10
-_SECRET_LENGTH = 8
 _REDIRECTS = range(300, 400)
 _OK = range(200, 300)
+# How httpx and asyncio say that a client was closed, or has connections that belong to another event loop; they have no class for it.
+_OF_ANOTHER_LOOP = ("client has been closed", "Event loop is closed", "different event loop", "different loop")
+# How h11 and httpcore say that the server hung up; whatever else they say of the protocol is that the server breaks it.
+_HUNG_UP = ("disconnected", "closed")
+# The wait for a connection must end before the attempt does, to be named.
+_SHARE_OF_WAITING = 0.9
 
 Answer = TypeVar("Answer")
 
@@ -60,14 +68,22 @@ class Server:
             headers: Further headers of each request.
         """
         self.base_url = base_url.rstrip("/")
+        if "?" in base_url or "@" in base_url.partition("//")[2].partition("/")[0]:
+            # Logs of httpx print whole addresses.
+            raise ConfigurationError(f"the base URL of {_host(base_url)} holds a password or a query; give keys as key= or in headers=")
         self._key = key
         self._shown = shown
         self._client = client
         self._timeouts = timeouts or Timeouts()
-        self._headers = dict(headers or {})
+        self._where = _host(self.base_url)
+        self._headers = MaskedHeaders(headers or {})
         for header, value in self._headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise ConfigurationError(f"the value of the header {header!r} holds characters that no header can carry")
+
+    async def retry_budget(self) -> RetryBudget:
+        """Give what may still be spent on retries here."""
+        return budget_of(self._client or await shared_client(), self._where)
 
     async def exchange(
         self, outgoing: Outgoing, read: Callable[[Any, Patience], Awaitable[Answer]], *, begun: Callable[[], bool] = bool
@@ -82,113 +98,101 @@ class Server:
         Raises:
             ModelError: There is no answer, it says no, or it breaks off.
         """
-        key = self._key()
+        headers = self._shown_to_server(outgoing)
         client = self._client or await shared_client()
-        patience = Patience(self._timeouts)
+        patience = Patience(attempt=self._timeouts.attempt, idle=self._timeouts.idle)
+        secrets = Secrets(headers, outgoing.body)
         try:
-            response = await patience.wait(self._send(client, outgoing, key))
-            try:
-                if response.status_code not in _OK:
-                    raise await patience.wait(_refusal(response, key))
+            async with contextlib.AsyncExitStack() as opened:
+                response = await patience.wait(self._send(client, outgoing, headers, opened=opened))
+                await _check(response, patience, secrets=secrets)
                 return await read(response, patience)
-            finally:
-                await response.aclose()
         except Exception as error:
             failure = self._translated(error, library_of(client), begun=begun)
-            if isinstance(failure, ModelError):
-                _mask(failure, key)
+            if not isinstance(failure, AgentLoopError):
+                # Whoever heard the reply raised it.
+                raise
+            secrets.mask(failure, error)
             if failure is error:
                 raise
             raise failure from error
 
-    async def _send(self, client: Client, outgoing: Outgoing, key: pydantic.SecretStr | None) -> Any:
-        headers = {
-            "content-type": "application/json",
-            # What is not compressed cannot grow beyond what was counted.
-            "accept-encoding": "identity",
-            **self._shown(key.get_secret_value() if key else None),
-            **outgoing.headers,
-            **self._headers,
-        }
+    def _shown_to_server(self, outgoing: Outgoing) -> MaskedHeaders:
+        key = self._key()
+        return MaskedHeaders(
+            {
+                "content-type": "application/json",
+                "accept-encoding": ACCEPTED,
+                **self._shown(key.get_secret_value() if key else None),
+                **outgoing.headers,
+                **self._headers,
+            }
+        )
+
+    async def _send(self, client: Client, outgoing: Outgoing, headers: MaskedHeaders, *, opened: contextlib.AsyncExitStack) -> Any:
         url = f"{self.base_url}/{outgoing.path}"
         # Reading is bounded by our own deadlines; httpx would bound each single read.
-        timeout = (self._timeouts.connect, None, None, self._timeouts.attempt)
+        timeout = (self._timeouts.connect, None, None, _SHARE_OF_WAITING * self._timeouts.attempt)
         request = client.build_request(outgoing.method, url, content=outgoing.body, headers=headers, timeout=timeout)
-        return await client.send(request, stream=True, follow_redirects=False)
+        response = await client.send(request, stream=True, follow_redirects=False)
+        # Whoever waits for it may be cancelled in this very moment, and would never see it.
+        opened.push_async_callback(_close, response)
+        return response
 
     def _translated(self, error: Exception, library: Any, *, begun: Callable[[], bool]) -> Exception:
-        where = self.base_url.partition("//")[2].partition("/")[0]
+        where = self._where
         match error:
             case library.InvalidURL() | library.UnsupportedProtocol():
                 return ConfigurationError(f"{self.base_url!r} is no base URL ({error}); give one like 'https://host/v1'")
             case library.ConnectTimeout():
                 return ModelConnectError(f"no connection to {where} in {self._timeouts.connect:g} s")
             case library.PoolTimeout():
-                return ModelTimeout(f"no free connection to {where} in {self._timeouts.attempt:g} s; allow the client more")
+                seconds = _SHARE_OF_WAITING * self._timeouts.attempt
+                return ModelTimeout(f"no free connection to {where} in {seconds:g} s; allow the client's pool more")
             case library.ConnectError():
                 failure = ModelConnectError(f"cannot connect to {where}: {error}; check the base URL and the network")
                 failure.retryable = "certificate" not in str(error).lower()
                 return failure
+            case library.RemoteProtocolError() if not any(word in str(error) for word in _HUNG_UP):
+                return BadReply(f"what {where} sends is no HTTP: {error}; check the base URL and the proxies on the way")
             case library.TransportError():
                 why = str(error) or type(error).__name__
                 if begun():
                     return StreamBroken(f"the connection to {where} broke in the middle of the reply: {why}")
                 # Most often it is a kept connection that the server has closed: nothing is wrong, and a new one will do.
                 return ModelConnectError(f"the connection to {where} broke: {why}", at_once=True)
-            case RuntimeError() if "closed" in str(error):
+            case RuntimeError() if any(words in str(error) for words in _OF_ANOTHER_LOOP):
                 return ConfigurationError("the client is closed, or belongs to another event loop; give each loop its own, or none")
             case _:
                 return error
 
 
-class Patience:
-    """Counts the time for which the server is waited for; what whoever hears the deltas takes does not count."""
-
-    def __init__(self, timeouts: Timeouts) -> None:
-        self._timeouts = timeouts
-        self._whole = timeouts.attempt
-        self._idle = math.inf
-        self._loop = asyncio.get_running_loop()
-
-    def renew(self) -> None:
-        """Begin to count anew how long no event comes."""
-        self._idle = self._timeouts.idle
-
-    async def wait(self, answer: Awaitable[Answer]) -> Answer:
-        """Wait for the server.
-
-        Raises:
-            ModelTimeout: It took longer than an attempt may, or sent no event for too long.
-        """
-        since = self._loop.time()
-        try:
-            async with asyncio.timeout(min(self._whole, self._idle)):
-                return await answer
-        except TimeoutError as error:
-            if self._idle < self._whole:
-                raise ModelTimeout(f"the server sent no event for {self._timeouts.idle:g} s") from error
-            raise ModelTimeout(f"no whole answer in {self._timeouts.attempt:g} s") from error
-        finally:
-            waited = self._loop.time() - since
-            self._whole -= waited
-            self._idle -= waited
+async def _check(response: Any, patience: Patience, *, secrets: Secrets) -> None:
+    """Raise what an answer says that is not well."""
+    if response.status_code not in _OK:
+        raise await patience.wait(_refusal(response, secrets))
 
 
-async def _refusal(response: Any, key: pydantic.SecretStr | None) -> ModelError:
+async def _close(response: Any) -> None:
+    await finished(response.aclose())
+
+
+async def _refusal(response: Any, secrets: Secrets) -> ModelError:
     """Read what a server says that does not answer."""
     if response.status_code in _REDIRECTS:
-        host = str(response.headers.get("location", "")).partition("//")[2].partition("/")[0] or "another address"
+        host = _host(str(response.headers.get("location", ""))) or "another address"
         redirect = BadReply(f"the server redirects to {host}, which no conversation follows; set the base URL to where it leads")
         redirect.retryable = False
         return redirect
     body = b""
     # The status is the answer; a body that breaks takes nothing from it.
     with contextlib.suppress(Exception):
-        async for chunk in response.aiter_bytes() if response.headers.get("content-encoding") is None else response.aiter_raw():
-            body += chunk
-            if len(body) > _ERROR_BODY_BYTES:
-                break
-    text = _masked(body[:_ERROR_BODY_BYTES].decode("utf-8", "replace"), key)
+        async with contextlib.aclosing(plain(response)) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > _ERROR_BODY_BYTES:
+                    break
+    text = secrets.masked(body[:_ERROR_BODY_BYTES].decode("utf-8", "replace"))
     try:
         said = from_json(text)
     except ValueError:
@@ -197,15 +201,9 @@ async def _refusal(response: Any, key: pydantic.SecretStr | None) -> ModelError:
     return error_from(said, status=response.status_code, headers=headers, text=text)
 
 
-def _mask(error: ModelError, key: pydantic.SecretStr | None) -> None:
-    """Mask a key that the server echoes."""
-    error.args = (_masked(str(error), key),)
-    if isinstance(error, ModelHTTPError):
-        error.body = _masked(error.body, key)
-
-
-def _masked(text: str, key: pydantic.SecretStr | None) -> str:
-    # Servers on one's own machine take keys like "none", which are words and no secrets.
-    if key is None or len(key.get_secret_value()) < _SECRET_LENGTH:
-        return text
-    return text.replace(key.get_secret_value(), "***")
+def _host(url: str) -> str:
+    """Name the host of an address and its port, without a password that may stand before them."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2]
+    except ValueError:
+        return ""

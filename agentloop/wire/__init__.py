@@ -16,8 +16,8 @@ class Outgoing:
 
     path: str
     """Relative to the provider's base URL."""
-    body: bytes = b""
-    """JSON text in UTF-8."""
+    body: bytes = field(default=b"", repr=False)
+    """JSON text in UTF-8; not shown, since it may hold the token of an MCP server."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Beside those that every request of the format has."""
     method: Literal["POST", "GET"] = "POST"

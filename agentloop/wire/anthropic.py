@@ -12,9 +12,10 @@ from agentloop.tools.dialects import anthropic, anthropic_strict
 from agentloop.tools.hosted import CodeExecution, MCPServer, ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.answer_tool import answer_tool
-from agentloop.wire.anthropic_blocks import Speaker, starts_with_thought
+from agentloop.wire.anthropic_blocks import Speaker, open_container, starts_with_thought
 from agentloop.wire.anthropic_decoder import MessagesDecoder
 from agentloop.wire.anthropic_models import ClaudeModel, claude_model
+from agentloop.wire.lenient import as_text
 from agentloop.wire.sayable import as_json, not_offered
 
 Json = dict[str, Any]
@@ -48,8 +49,9 @@ class AnthropicMessages:
     """Speaks Anthropic's messages.
 
     There is no `seed`, no `context` of a web search, and no `metadata` but "user_id": these are left out. So are `temperature` and `top_p`
-    for models from 4.7 on, which refuse them, and beside thinking. Models that refuse to be forced to call a tool (from Opus 5.5 and
-    Sonnet 5.5 on) may decide; older ones do not think in the requests in which they are forced.
+    for models from 4.7 on, which refuse them, and beside thinking, and `top_p` beside `temperature` for models from 4.1 on, which take one
+    of them. Models that refuse to be forced to call a tool (from Opus 5.5 and Sonnet 5.5 on) may decide; older ones do not think in the
+    requests in which they are forced.
     """
 
     def __init__(self, quirks: MessagesQuirks | None = None, *, origin: str = "anthropic/messages") -> None:
@@ -78,11 +80,15 @@ class AnthropicMessages:
         thinks = body.get("thinking", {}).get("type")
         if not claude.takes_sampling or thinks in {"enabled", "adaptive"}:
             body = {name: value for name, value in body.items() if name not in {"temperature", "top_p"}}
+        if claude.takes_one_sampling and "temperature" in body:
+            body.pop("top_p", None)
         can_force = claude.can_be_forced and thinks != "enabled"
         if tools and (choice := self._choice(request.settings, can_force=can_force, answers=answers)):
             body["tool_choice"] = choice
         if form:
             body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": form}}
+        if _runs_code(body) and (container := open_container(rest, self._origin)):
+            body["container"] = container
         if request.stream:
             body["stream"] = True
         self._mark(body, request.settings)
@@ -211,7 +217,7 @@ class AnthropicMessages:
     def _betas(self, body: Json) -> dict[str, str]:
         if not self._quirks.betas:
             return {}
-        kinds = {block["type"] for message in body["messages"] for block in message["content"]}
+        kinds = {as_text(block["type"]) for message in body["messages"] for block in message["content"]}
         needed = {
             _DROPS_BOUND_THINKING: "block_binding" in body.get("thinking", {}),
             _SERVERS: "mcp_servers" in body or not kinds.isdisjoint(("mcp_tool_use", "mcp_tool_result")),
@@ -233,6 +239,14 @@ def _uploads(hosted: Sequence[HostedTool]) -> Iterator[Json]:
     files = [name for tool in hosted if isinstance(tool, CodeExecution) for name in tool.files]
     if files:
         yield {"role": "user", "content": [{"type": "container_upload", "file_id": name} for name in files]}
+
+
+def _runs_code(body: Json) -> bool:
+    """Whether the model may run code in a container, or has begun to."""
+    kinds = [as_text(tool.get("type")) for tool in body.get("tools", ())]
+    blocks = (block for message in body["messages"] for block in message["content"])
+    called = [as_text(block.get("name")) for block in blocks if block.get("type") == "server_tool_use"]
+    return any("code_execution" in name for name in (*kinds, *called))
 
 
 def _tool(tool: ToolDescription, *, strict: bool) -> Json:

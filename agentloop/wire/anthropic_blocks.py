@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic_core import from_json
@@ -10,7 +11,7 @@ from pydantic_core import from_json
 from agentloop.errors import ConfigurationError
 from agentloop.messages import File, Image, Message, Opaque, Part, Refusal, ResultPart, Text, Thinking, ToolCall, ToolResult
 from agentloop.wire.attachments import attachments_moved
-from agentloop.wire.lenient import as_object
+from agentloop.wire.lenient import as_object, as_text
 from agentloop.wire.sayable import arguments_object, base64_text, call_id, call_name, own
 
 Json = dict[str, Any]
@@ -31,7 +32,7 @@ class Speaker:
         self._says_unsigned = says_unsigned
         self._ids: dict[str, str] = {}
         self._taken: set[str] = set()
-        self._unsaid: set[object] = set()
+        self._unsaid: set[str] = set()
 
     def said(self, messages: Sequence[Message]) -> list[Json]:
         """Say the messages in their order; a longer transcript begins with the same words."""
@@ -74,10 +75,13 @@ class Speaker:
                 yield said | (own(part.state, self._origin) or {})
             case Opaque(state):
                 block = own(state, self._origin)
-                if block is not None and (block.get("tool_use_id") or block.get("id")) not in self._unsaid:
+                if block is not None and self._is_said(block):
                     yield block
             case _:
                 return
+
+    def _is_said(self, block: Json) -> bool:
+        return block.get("type") != "container" and as_text(block.get("tool_use_id") or block.get("id")) not in self._unsaid
 
     def _call_id(self, call: ToolCall) -> str:
         known = call_id(call)
@@ -102,26 +106,43 @@ def starts_with_thought(message: Json) -> bool:
     return message["content"][0]["type"] in _THOUGHTS
 
 
-def _halves(messages: Sequence[Message], origin: str) -> set[object]:
+def open_container(messages: Sequence[Message], origin: str) -> str | None:
+    """Find the container in which the model ran code last, unless it has expired: there its files and its waiting calls are."""
+    for message in reversed(messages):
+        for block in reversed([*_own_blocks(message, origin)]):
+            if block.get("type") == "container" and block.get("id") and not _is_over(block.get("expires_at")):
+                return as_text(block["id"])
+    return None
+
+
+def _is_over(until: object) -> bool:
+    try:
+        return datetime.fromisoformat(as_text(until)) <= datetime.now(UTC)
+    # A TypeError is a time without its zone.
+    except (TypeError, ValueError):
+        return False
+
+
+def _halves(messages: Sequence[Message], origin: str) -> set[str]:
     """Find the hosted tools' calls without a result, and results without a call, which Anthropic refuses.
 
     A call beside calls of our tools waits for their results, and its own result stands in the reply after them; so a call without one is
     still at work as long as nothing else was said.
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools
     """
-    halves: set[object] = set()
-    at_work: set[object] = set()
+    halves: set[str] = set()
+    at_work: set[str] = set()
     for message in messages:
         if message.role == "tool":
             continue
-        before, at_work = at_work, set[object]()
+        before, at_work = at_work, set[str]()
         for block in _own_blocks(message, origin):
             if "tool_use_id" in block:
-                answered = block["tool_use_id"]
+                answered = as_text(block["tool_use_id"])
                 halves |= {answered} - before - at_work
                 before, at_work = before - {answered}, at_work - {answered}
             elif str(block.get("type")).endswith("tool_use"):
-                at_work.add(block.get("id"))
+                at_work.add(as_text(block.get("id")))
         halves |= before
     return halves
 

@@ -77,6 +77,7 @@ class MessagesDecoder:
         self._calls = 0
         self._length = 0
         self._usage: dict[str, Any] = {}
+        self._container: Json = {}
         self._answered = False
         self._finished = False
 
@@ -126,6 +127,7 @@ class MessagesDecoder:
             yield RestartDelta()
         self._begun = True
         yield ReplyDelta(as_text(message.get("model")), as_text(message.get("id")), _further(message))
+        self._container = as_object(message.get("container"))
         yield from self._spent(message)
 
     def _start_block(self, index: object, said: Json) -> Iterator[Delta]:
@@ -220,6 +222,7 @@ class MessagesDecoder:
 
     def _end(self, delta: Json, event: Json) -> Iterator[Delta]:
         yield from self._spent(event)
+        self._container = as_object(delta.get("container")) or self._container
         if extra := _further({**event, **delta}):
             yield ReplyDelta(extra=extra)
         if not (reason := delta.get("stop_reason")):
@@ -229,6 +232,9 @@ class MessagesDecoder:
         if reason == "refusal":
             explanation = as_object(delta.get("stop_details")).get("explanation")
             yield RefusalDelta(as_text(explanation) or "The model declined.", self._places)
+        if self._container and not self._finished:
+            # Not a block: the next request names it in a field of its own.
+            yield PartDelta(Opaque(self._state({**self._container, "type": "container"})), self._places)
         # All is said by now, so a stream that is cut before its message_stop has lost nothing.
         self._finished = True
         yield FinishDelta(self._reason(reason))

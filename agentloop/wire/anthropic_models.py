@@ -25,7 +25,8 @@ class ClaudeModel:
     def most_tokens(self) -> int:
         """How long a reply may be where nobody says: what the model can write, or what nobody should wait for."""
         if not self.version[0]:
-            return 32_000
+            # vLLM refuses a request that together with the longest reply exceeds the model's context.
+            return 32_000 if self.family else 8_192
         return 4_096 if self.version < (3, 5) else 8_192 if self.version < (3, 7) else 32_000
 
     @property
@@ -67,6 +68,11 @@ class ClaudeModel:
     def takes_sampling(self) -> bool:
         """Whether temperature and the like may be set."""
         return self.version < (4, 7)
+
+    @property
+    def takes_one_sampling(self) -> bool:
+        """Whether it takes a temperature or a top_p, and refuses both together."""
+        return self.version >= (4, 1)
 
     @property
     def can_be_forced(self) -> bool:

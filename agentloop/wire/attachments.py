@@ -8,10 +8,12 @@ from dataclasses import replace
 from agentloop.messages import File, Image, Message, Part, Text, ToolResult
 
 _SHOWN_NEXT = "See the next message."
+_SPOKEN = "(a spoken reply)"
+_HEARD = "I have the results."
 
 
 def attachments_moved(messages: Iterable[Message], *, from_results: bool, left_to: str = "") -> Iterator[Message]:
-    """Move what a model made, and on demand what tools returned, into user messages.
+    """Move what a model made, and on demand what tools returned, into user messages; of its own voice only the words are said.
 
     Args:
         messages: The transcript.
@@ -29,15 +31,27 @@ def attachments_moved(messages: Iterable[Message], *, from_results: bool, left_t
             waiting = []
 
 
+def answered_before_users(messages: Iterable[Message]) -> Iterator[Message]:
+    """Let the model answer between results and what somebody else says, for formats in which results are followed by its words only."""
+    before = ""
+    for message in messages:
+        if before == "tool" and message.role in {"user", "system"}:
+            yield Message("assistant", (Text(_HEARD),))
+        yield message
+        before = message.role
+
+
 def _apart(message: Message, *, from_results: bool, left_to: str) -> tuple[Message, list[Part]]:
     match message.role:
         case "assistant":
             made = [part for part in message.parts if isinstance(part, Image | File) and not (part.state and part.state.origin == left_to)]
             if not made:
                 return message, []
+            # Providers speak in formats that they do not listen to, and some listen to none.
+            moved = [replace(part, state=None) for part in made if not part.media_type.startswith("audio/")]
             kept = tuple(part for part in message.parts if not any(part is one for one in made))
-            moved = [replace(part, state=None) for part in made if not (message.text and part.media_type.startswith("audio/"))]
-            # The words of a spoken reply say what its sound says.
+            if len(moved) < len(made) and not message.text:
+                kept = (Text(_SPOKEN), *kept)
             return Message("assistant", kept), [Text("From your last reply:"), *moved] if moved else []
         case "tool" if from_results:
             results = [_result_apart(result) for result in message.results]

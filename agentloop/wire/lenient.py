@@ -22,5 +22,11 @@ def as_text(value: object) -> str:
 
 
 def as_count(value: object) -> int:
-    """Take the value for a whole number; anything else is 0."""
-    return value if isinstance(value, int) else 0
+    """Take the value for a whole number, which some write as 12.0; anything else is 0."""
+    match value:
+        case int():
+            return value
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return 0

@@ -28,7 +28,7 @@ from agentloop.messages import (
 from agentloop.tools.dialects import gemini, openai_strict, plain
 from agentloop.tools.hosted import ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
-from agentloop.wire.attachments import attachments_moved
+from agentloop.wire.attachments import answered_before_users, attachments_moved
 from agentloop.wire.openai_chat_decoder import ChatDecoder
 from agentloop.wire.sayable import arguments_text, as_json, base64_text, call_id, call_name, data_url, form_in_words, not_offered, own
 
@@ -62,6 +62,8 @@ class ChatQuirks:
     """Whether tools for Gemini's models must be described as Gemini wants, because the gateway drops what that cannot say."""
     thinks_unless_told: bool = False
     """Whether the model thinks until `thinking` says no, and cannot be made to call a tool while it does."""
+    assistant_after_results: bool = False
+    """Whether only the assistant may speak behind results."""
     nine_character_ids: bool = False
     """Whether ids of calls must be nine letters or digits."""
 
@@ -105,7 +107,8 @@ class OpenAIChat:
             yield {"role": self._quirks.system_role, "content": instructions}
         ids: dict[str, str] = {}
         # A chat tool message holds text only.
-        for message in attachments_moved(request.messages, from_results=True):
+        moved = attachments_moved(request.messages, from_results=True)
+        for message in answered_before_users(moved) if self._quirks.assistant_after_results else moved:
             match message.role:
                 case "system":
                     yield {"role": self._quirks.system_role, "content": message.text}

@@ -53,7 +53,7 @@ class ChatDecoder:
         self._call_ids: list[str] = []
         self._by_index: dict[int, int] = {}
         self._legacy_call: int | None = None
-        self._details: dict[tuple[str, int], dict[str, Any]] = {}
+        self._details: list[dict[str, Any]] = []
         self._thought_field = ""
         self._tags = _ThinkTags()
         self._pictures = _Pictures()
@@ -86,7 +86,7 @@ class ChatDecoder:
         if self._logprobs:
             yield ReplyDelta(extra={"logprobs": self._logprobs})
         if self._details:
-            yield StateDelta(self._state({"reasoning_details": list(self._details.values())}), of="thinking")
+            yield StateDelta(self._state({"reasoning_details": self._details}), of="thinking")
         elif self._thought_field:
             yield StateDelta(self._state({"field": self._thought_field}), of="thinking")
 
@@ -105,8 +105,8 @@ class ChatDecoder:
         yield from self._about(event)
         if is_error(event):
             raise error_from(event)
-        choices = as_list(event.get("choices"))
-        return as_object(choices[0]) if choices else None
+        # Where several answers were asked for, their pieces come in turns.
+        return next((choice for choice in map(as_object, as_list(event.get("choices"))) if not as_count(choice.get("index"))), None)
 
     def _closing(self, choice: Json) -> Iterator[Delta]:
         for name, tokens in as_object(choice.get("logprobs")).items():
@@ -119,7 +119,7 @@ class ChatDecoder:
             yield FinishDelta(_FINISH.get(reason, "stop"))
 
     def _said(self, said: Json, *, whole: bool) -> Iterator[Delta]:
-        yield from self._thinking(said)
+        yield from self._thinking(said, whole=whole)
         if refusal := said.get("refusal"):
             yield RefusalDelta(as_text(refusal))
         yield from self._content(said.get("content"))
@@ -129,7 +129,7 @@ class ChatDecoder:
         if legacy.get("name") or legacy.get("arguments"):
             yield self._function_call(legacy)
         for annotation in as_list(said.get("annotations")):
-            yield from _citation(as_object(annotation))
+            yield from self._citation(as_object(annotation))
         for image in as_list(said.get("images")):
             yield from _image(as_object(image))
         audio = as_object(said.get("audio"))
@@ -137,9 +137,13 @@ class ChatDecoder:
         if words := as_text(audio.get("transcript")):
             yield TextDelta(words)
 
-    def _thinking(self, said: Json) -> Iterator[Delta]:
-        for detail in as_list(said.get("reasoning_details")):
-            self._merge_detail(as_object(detail))
+    def _thinking(self, said: Json, *, whole: bool) -> Iterator[Delta]:
+        for detail in map(as_object, as_list(said.get("reasoning_details"))):
+            known = None if whole else next((begun for begun in reversed(self._details) if _goes_on(begun, detail)), None)
+            if known is None:
+                self._details.append(dict(detail))
+            else:
+                _add_to_detail(known, detail)
         # Mistral's thoughts lie among the parts of the content, which is read as such.
         if self._thought_field == "content":
             return
@@ -150,16 +154,6 @@ class ChatDecoder:
                 self._thought_field = field
                 yield ThinkingDelta(thought)
                 return
-
-    def _merge_detail(self, detail: Json) -> None:
-        """Join the pieces of one of OpenRouter's reasoning details, told apart by type and index."""
-        key = (str(detail.get("type")), int(detail.get("index") or 0))
-        known = self._details.setdefault(key, {})
-        for name, value in detail.items():
-            if name in {"text", "summary", "data"} and isinstance(value, str):
-                known[name] = known.get(name, "") + value
-            elif value is not None or name not in known:
-                known[name] = value
 
     def _content(self, content: object) -> Iterator[Delta]:
         match content:
@@ -173,6 +167,17 @@ class ChatDecoder:
             case _:
                 # Cloudflare gives the object itself where JSON was asked for.
                 yield TextDelta(json.dumps(content, ensure_ascii=False))
+
+    def _citation(self, annotation: Json) -> Iterator[Delta]:
+        if place := as_object(annotation.get("url_citation")):
+            start, end = (self._place(as_count(place.get(name))) for name in ("start_index", "end_index"))
+            yield PartDelta(Citation(as_text(place.get("url")), as_text(place.get("title")), start, end))
+
+    def _place(self, place: int) -> int:
+        """Say where in the text a place of the content is, out of which a thought and pictures were taken."""
+        thought = self._tags.taken
+        taken = [(0, thought), *((thought + start, length) for start, length in self._pictures.taken)]
+        return place - sum(min(max(place - start, 0), length) for start, length in taken)
 
     def _in_words(self, deltas: Iterable[TextDelta | ThinkingDelta]) -> Iterator[Delta]:
         for delta in deltas:
@@ -250,9 +255,12 @@ class _ThinkTags:
         self._at: Literal["start", "thought", "answer"] = "start"
         self._held = ""
         self._after_tag = False
+        self.taken = 0
+        """How many characters were taken out, all of them before the answer."""
 
     def feed(self, text: str) -> Iterator[TextDelta | ThinkingDelta]:
         """Take the next words; what may be a piece of a tag is held back."""
+        self.taken += len(text)
         text, self._held = self._held + text, ""
         if self._at == "start":
             if _OPENS.startswith(text) and text != _OPENS:
@@ -279,9 +287,14 @@ class _ThinkTags:
         # A tag stands on a line of its own.
         if self._after_tag:
             text = text.lstrip("\n")
-        if text:
-            self._after_tag = False
-            yield ThinkingDelta(text) if self._at == "thought" else TextDelta(text)
+        if not text:
+            return
+        self._after_tag = False
+        if self._at == "thought":
+            yield ThinkingDelta(text)
+        else:
+            self.taken -= len(text)
+            yield TextDelta(text)
 
 
 class _Pictures:
@@ -290,6 +303,9 @@ class _Pictures:
     def __init__(self) -> None:
         self._held = ""
         self._open: list[str] = []
+        self._read = 0
+        self.taken: list[tuple[int, int]] = []
+        """Where each picture began, and how many characters it took."""
 
     def feed(self, text: str) -> Iterator[TextDelta | PartDelta]:
         """Take the next words; what may be a piece of a picture is held back."""
@@ -307,6 +323,7 @@ class _Pictures:
             else:
                 words, self._held = _without_start_of(_PICTURE, words)
             if words:
+                self._read += len(words)
                 yield TextDelta(words)
 
     def end(self) -> Iterator[TextDelta]:
@@ -317,6 +334,9 @@ class _Pictures:
     def _whole(self) -> Iterator[TextDelta | PartDelta]:
         said, self._open = "".join(self._open), []
         image = _picture(said.removeprefix("![image](").removesuffix(")"))
+        start, self._read = self._read, self._read + len(said)
+        if image.data:
+            self.taken.append((start, len(said)))
         # An address that holds no picture is an example in the model's words.
         yield PartDelta(image) if image.data else TextDelta(said)
 
@@ -337,11 +357,30 @@ def read_usage(usage: Json) -> Usage:
     return Usage(
         input_tokens=as_count(usage.get("prompt_tokens")),
         output_tokens=as_count(usage.get("completion_tokens")),
-        cached_tokens=as_count(prompt.get("cached_tokens")),
+        # The second is DeepSeek's own name.
+        cached_tokens=as_count(prompt.get("cached_tokens")) or as_count(usage.get("prompt_cache_hit_tokens")),
         cache_write_tokens=as_count(prompt.get("cache_write_tokens")),
         reasoning_tokens=as_count(completion.get("reasoning_tokens")),
         details={name: value for name, value in details.items() if isinstance(value, int)},
     )
+
+
+def _goes_on(detail: Json, piece: Json) -> bool:
+    """Whether a piece belongs to this one of OpenRouter's reasoning details: both are of one type and index, and of one id if any."""
+    if detail.get("type") != piece.get("type") or as_count(detail.get("index")) != as_count(piece.get("index")):
+        return False
+    # The signature that ends a text may be the first of its pieces with an id.
+    gets_id = detail.get("id") is None and "data" not in detail
+    return gets_id or piece.get("id") is None or piece["id"] == detail.get("id")
+
+
+def _add_to_detail(detail: dict[str, Any], piece: Json) -> None:
+    for name, value in piece.items():
+        known = detail.get(name)
+        if name in {"text", "summary", "data"} and isinstance(known, str) and isinstance(value, str):
+            detail[name] = known + value
+        elif value is not None or name not in detail:
+            detail[name] = value
 
 
 def _arguments(arguments: object) -> str:
@@ -363,9 +402,3 @@ def _picture(url: str) -> Image:
         with contextlib.suppress(ValueError):
             return Image(data=b64decode(data, validate=True), media_type=about.removeprefix("data:").removesuffix(";base64"))
     return Image(url=url)
-
-
-def _citation(annotation: Json) -> Iterator[Delta]:
-    if place := as_object(annotation.get("url_citation")):
-        start, end = as_count(place.get("start_index")), as_count(place.get("end_index"))
-        yield PartDelta(Citation(as_text(place.get("url")), as_text(place.get("title")), start, end))

@@ -1187,3 +1187,12 @@ def test_where_results_are_followed_by_the_models_words_only_it_answers_before_a
     roles = ["user", *["assistant", "tool"] * 2, "assistant", "user", "assistant", "tool", "assistant", "system", "user"]
     assert [message.role for message in answered] == roles
     assert [message for message in answered if message.text != "I have the results."] == messages
+
+
+def test_where_only_the_assistant_may_speak_behind_results_it_does():
+    picture = (Text("Here."), Image(data=b"x"))
+    messages = [user("Hi"), Message("assistant", (ToolCall("call_0_0", "look"),)), Message("tool", (ToolResult("call_0_0", picture),))]
+
+    said = body(Request(messages), ChatQuirks(assistant_after_results=True))["messages"]
+
+    assert [message["role"] for message in said] == ["user", "assistant", "tool", "assistant", "user"]
