@@ -26,6 +26,7 @@ from agentloop.tools.collection import collect
 from agentloop.tools.context import Context
 from agentloop.tools.function import Tool, tool
 from agentloop.tools.hosted import Hosted
+from agentloop.tools.options import Effect
 from agentloop.transcript import Transcript, Wait
 
 Out = TypeVar("Out", default=str)
@@ -228,7 +229,7 @@ class Agent(Generic[Out]):
         """
         return await self._advance(_before(before), deps=deps)
 
-    def as_tool(self, description: str, *, name: str | None = None) -> Tool[..., Any]:
+    def as_tool(self, description: str, *, name: str | None = None, effect: Effect = "once") -> Tool[..., Any]:
         """Make a tool of the agent, for another agent: it is given a task in words, and answers with its output.
 
         What it spends counts for the run that calls it too, it may do nothing that the run may not, and its events are told as `Nested`.
@@ -237,6 +238,7 @@ class Agent(Generic[Out]):
         Args:
             description: What a model is told of it.
             name: How a model calls it; the agent's name by default.
+            effect: What giving it the same task again would do: that of the worst of its tools.
         """
 
         async def work(task: str, context: Context[Any]) -> Any:  # noqa: D417  # no model is told of the context
@@ -248,7 +250,7 @@ class Agent(Generic[Out]):
             return await self._work(task, context)
 
         # Its own limits end it; a tool's time-out would only hide which.
-        return tool(work, name=name or self.name, description=description, timeout=None)
+        return tool(work, name=name or self.name, description=description, effect=effect, timeout=None)
 
     async def _work(self, task: str, context: Context[Any]) -> Out:
         within: Run | None = context.run
@@ -280,6 +282,7 @@ class Agent(Generic[Out]):
                     await advance(run)
         except TimeoutError as error:
             if not deadline.expired():
+                run.emit(RunEnded("failed"))
                 raise
             late = run.budget.out_of_time()
             _conclude(late, run)

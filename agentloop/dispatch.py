@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import threading
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import Any
 
@@ -88,7 +89,8 @@ async def _result(call: ToolCall, ruling: Ruling, run: Run) -> ToolResult:
 
 
 async def _made(call: ToolCall, run: Run) -> ToolResult:
-    if known := run.repeats.answer(call):
+    # What a person has allowed is made, however often it was made before.
+    if call.id not in run.transcript.decisions and (known := run.repeats.answer(call)):
         return known
     tool = run.tools.get(call.name)
     if tool is None:
@@ -142,7 +144,9 @@ class _Progress:
         if threading.get_ident() == self._home:
             self._tell(value)
         else:
-            self._loop.call_soon_threadsafe(self._tell, value)
+            # The loop is closed when nobody listens any more.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._tell, value)
 
     def _tell(self, value: object) -> None:
         if not self.over:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 from agentloop.deltas import Delta, RestartDelta, ToolCallDelta
@@ -20,15 +20,19 @@ Answer = Callable[[ToolCall], Coroutine[Any, Any, Answered] | None]
 class Early:
     """The calls of one reply that were started before it had ended."""
 
-    def __init__(self, answer: Answer, *, step: int) -> None:
+    def __init__(self, answer: Answer, *, give_up: Callable[[int], None], step: int, most: int) -> None:
         """Begin with none.
 
         Args:
             answer: Begins to answer a call; None where it must wait until the reply has ended well.
+            give_up: Is told how many calls came to nothing after all.
             step: The reply's place, which its calls' ids are made of.
+            most: How many calls one reply may make.
         """
         self._answer = answer
+        self._give_up = give_up
         self._step = step
+        self._most = most
         self._growing: dict[int, _Growing] = {}
         self._started: dict[str, tuple[ToolCall, asyncio.Task[Answered]]] = {}
         self._ending: list[asyncio.Task[Answered]] = []
@@ -36,7 +40,7 @@ class Early:
     def hear(self, delta: Delta) -> None:
         """Take in the next piece of the reply."""
         match delta:
-            case ToolCallDelta(index=index):
+            case ToolCallDelta(index=index) if index < self._most:
                 growing = self._growing.setdefault(index, _Growing())
                 growing.name = growing.name or delta.name
                 if growing.completed_by(delta.arguments):
@@ -59,13 +63,21 @@ class Early:
         """Whether the call was started."""
         return call.id in self._started
 
-    def cancel(self) -> None:
-        """Give up what nobody has taken; such tools change nothing, so nothing is lost."""
-        for _, task in self._started.values():
+    def keep(self, calls: Iterable[ToolCall]) -> None:
+        """Give up all but these, which the whole reply makes; such tools change nothing, so nothing is lost."""
+        kept = {call.id: (call.name, call.arguments) for call in calls}
+        dropped = [key for key, (call, _) in self._started.items() if kept.get(key) != (call.name, call.arguments)]
+        for key in dropped:
+            task = self._started.pop(key)[1]
             task.cancel()
             task.add_done_callback(_forget)
             self._ending.append(task)
-        self._started.clear()
+        if dropped:
+            self._give_up(len(dropped))
+
+    def cancel(self) -> None:
+        """Give up what nobody has taken."""
+        self.keep(())
 
     async def end(self) -> None:
         """Give up what nobody has taken, and wait until it is gone; each call's own deadline bounds that."""

@@ -50,8 +50,8 @@ class Limits:
     repeats: int | None = 5
     """The same call with the same result: from the third on the model reads the first one again, at this many the run ends."""
     tokens: int | None = None
-    """Input and output together, over all steps. A reply may be as long as what is left; where several agents share the limit, as long as
-    `Settings.max_tokens`, or 4,096."""
+    """Input and output together, over all steps. A reply may have `Settings.max_tokens`, or 4,096 where that is not said, and never more
+    than what is left."""
     money: float | None = None
     """US dollars; needs `price`."""
     price: Price | None = None
@@ -104,6 +104,11 @@ class Budget:
         return bool(self._counted)
 
     @property
+    def is_spent(self) -> bool:
+        """Whether no reply fits into what is left of tokens and money."""
+        return bool(self._counted) and min(each.most_output(0) for each in self._counted) < _LEAST_REPLY
+
+    @property
     def depth(self) -> int:
         """How many agents this one is in."""
         return len(self.accounts) - 1
@@ -139,6 +144,21 @@ class Budget:
             for each in self.accounts:
                 each.calls += count
 
+    def give_back_calls(self, count: int) -> None:
+        """Take back the word on calls that came to nothing."""
+        with self.shared.lock:
+            for each in self.accounts:
+                each.calls -= count
+
+    def take_last_step(self) -> bool:
+        """Spend one step more than the run's own limit allows, where those above it allow it."""
+        with self.shared.lock:
+            if any(each.limits.steps is not None and each.steps >= each.limits.steps for each in self.accounts[1:]):
+                return False
+            for each in self.accounts:
+                each.steps += 1
+            return True
+
     @asynccontextmanager
     async def reserve(self, *, input_tokens: int, output_tokens: int | None) -> AsyncGenerator[int | None]:
         """Set aside what a request will spend, and give the most that its reply may write; None where nothing counts tokens.
@@ -155,15 +175,15 @@ class Budget:
         if not self._counted:
             yield None
             return
-        while (held := self._held(input_tokens, output_tokens)) is None:
-            await self.shared.wait()
+        while not isinstance(held := self._held(input_tokens, output_tokens), Usage):
+            await held
         try:
             yield held.output_tokens
         finally:
             with self.shared.lock:
                 for each in self._counted:
                     each.reserved = _less(each.reserved, held)
-            self.shared.wake()
+                self.shared.wake()
 
     def spend(self, usage: Usage) -> None:
         """Count what a reply took."""
@@ -175,22 +195,21 @@ class Budget:
     def spent(self) -> LimitReached:
         """Make the error of a run that has no tokens or no money left."""
         least = min(self._counted, key=lambda each: each.most_output(0))
-        if least.limits.money is None:
-            return _reached("tokens", f"spent {least.usage.total_tokens} of the {least.limits.tokens} tokens")
-        return _reached("money", f"spent {least.money:.4f} of the {least.limits.money} dollars")
+        if least.by_money(0) < least.by_tokens(0):
+            return _reached("money", f"spent {least.money:.4f} of the {least.limits.money} dollars")
+        return _reached("tokens", f"spent {least.usage.total_tokens} of the {least.limits.tokens} tokens")
 
     def out_of_time(self) -> LimitReached:
         """Make the error of a run that took too long."""
         return _reached("seconds", f"ran for {monotonic() - self._started:.1f} of the {self.limits.seconds} seconds")
 
-    def _held(self, read: int, wanted: int | None) -> Usage | None:
-        """Set aside what may be had; None where others must give something back first."""
+    def _held(self, read: int, wanted: int | None) -> Usage | asyncio.Future[None]:
+        """Set aside what may be had; or give what tells when others have given something back."""
         with self.shared.lock:
             most = min(each.most_output(read) for each in self._counted)
-            is_shared = any(each.reserved.total_tokens for each in self._counted)
-            written = wanted or (_USUAL_REPLY if is_shared else most)
-            if most < written and is_shared:
-                return None
+            written = wanted or _USUAL_REPLY
+            if most < written and any(each.reserved.total_tokens for each in self._counted):
+                return self.shared.ticket()
             if most < _LEAST_REPLY:
                 raise self.spent()
             held = Usage(read, min(written, most))
@@ -217,12 +236,23 @@ class Account:
 
     def most_output(self, read: int) -> int:
         """Count the tokens that a reply may have which reads so many."""
-        limits, reserved = self.limits, self.reserved
-        by_tokens = _ENDLESS if limits.tokens is None else limits.tokens - self.usage.total_tokens - reserved.total_tokens - read
-        if limits.money is None or limits.price is None or limits.price.output <= 0:
-            return by_tokens
-        left = limits.money - self.money - limits.price.of(reserved) - limits.price.of(Usage(read))
-        return min(by_tokens, int(left * 1_000_000 / limits.price.output))
+        return min(self.by_tokens(read), self.by_money(read))
+
+    def by_tokens(self, read: int) -> int:
+        """Count those that the limit of tokens leaves."""
+        if self.limits.tokens is None:
+            return _ENDLESS
+        return self.limits.tokens - self.usage.total_tokens - self.reserved.total_tokens - read
+
+    def by_money(self, read: int) -> int:
+        """Count those that the limit of money leaves."""
+        price = self.limits.price
+        if self.limits.money is None or price is None:
+            return _ENDLESS
+        left = self.limits.money - self.money - price.of(self.reserved) - price.of(Usage(read))
+        if price.output > 0:
+            return int(left * 1_000_000 / price.output)
+        return _ENDLESS if left > 0 else 0
 
 
 class Shared:
@@ -233,15 +263,15 @@ class Shared:
         self.lock = Lock()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
 
-    async def wait(self) -> None:
-        """Wait until something was given back."""
+    def ticket(self) -> asyncio.Future[None]:
+        """Give what is done once something was given back; the lock is held."""
         loop = asyncio.get_running_loop()
         future = loop.create_future()
         self._waiting.append((loop, future))
-        await future
+        return future
 
     def wake(self) -> None:
-        """Tell all who wait that something was given back."""
+        """Tell all who wait that something was given back; the lock is held."""
         waiting, self._waiting = self._waiting, []
         for loop, future in waiting:
             # Their loop may be closed when nobody waits any more.

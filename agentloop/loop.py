@@ -7,7 +7,7 @@ from dataclasses import replace
 from agentloop.deltas import Delta, RestartDelta, ShownDelta, ToolCallDelta
 from agentloop.dispatch import answer_early, dispatch
 from agentloop.early import Early
-from agentloop.errors import ContentFiltered, LengthLimit, LimitReached, ModelError, ModelRefused
+from agentloop.errors import BadReply, ContentFiltered, LengthLimit, LimitReached, ModelError, ModelRefused
 from agentloop.events import Notice, PartialOutput, Replied, StepStarted
 from agentloop.messages import Reply, Request, Settings
 from agentloop.run import Run
@@ -54,6 +54,8 @@ async def ask(run: Run) -> None:
     if run.limited is None:
         run.repeats.check()
         run.budget.take_step()
+    elif not run.budget.take_last_step():
+        raise LimitReached(f"the run reached its limit of {run.limited}, and the one it is in has no step left either", limit=run.limited)
     async with run.budget.reserve(input_tokens=run.expected_input(), output_tokens=run.settings.max_tokens) as most:
         try:
             reply = await _reply(run, most)
@@ -63,7 +65,7 @@ async def ask(run: Run) -> None:
                 run.budget.spend(error.partial.usage)
             raise
         run.count(reply.usage)
-    if reply.finish_reason == "length" and most is not None and most != run.settings.max_tokens:
+    if reply.finish_reason == "length" and run.budget.is_spent:
         raise run.budget.spent()
     _must_be_whole(reply)
     reply = unpacked(reply, run.tools)
@@ -71,7 +73,10 @@ async def ask(run: Run) -> None:
         raise LimitReached(
             f"the run reached its limit of {run.limited}, and the model calls more tools instead of answering", limit=run.limited
         )
-    run.emit(Replied(run.transcript.add_reply(reply)))
+    written = run.transcript.add_reply(reply)
+    if run.early:
+        run.early.keep(written.calls)
+    run.emit(Replied(written))
 
 
 async def _reply(run: Run, most: int | None) -> Reply:
@@ -80,7 +85,7 @@ async def _reply(run: Run, most: int | None) -> Reply:
     growing = run.output.growing() if run.output else None
     if run.early:
         await run.early.end()
-    early = run.early = Early(lambda call: answer_early(call, run), step=request.step) if run.stream else None
+    early = run.early = _early(run, request.step) if run.stream else None
 
     async def hear(delta: Delta | Notice) -> None:
         if not isinstance(delta, ShownDelta | Notice):
@@ -93,6 +98,15 @@ async def _reply(run: Run, most: int | None) -> Reply:
         await run.room()
 
     return await run.model.ask(request, hear)
+
+
+def _early(run: Run, step: int) -> Early:
+    return Early(
+        lambda call: answer_early(call, run),
+        give_up=run.budget.give_back_calls,
+        step=step,
+        most=run.budget.limits.calls_per_reply,
+    )
 
 
 def _request(run: Run, most: int | None) -> Request:
@@ -121,6 +135,8 @@ def _settings(run: Run) -> Settings:
 
 
 def _must_be_whole(reply: Reply) -> None:
+    if reply.finish_reason == "pause":
+        raise BadReply("the model paused in the middle of its reply, and did not go on by itself", partial=reply)
     if reply.finish_reason == "length":
         what = "in the middle of a tool call, which was not run" if reply.calls else "by the limit of its tokens"
         raise LengthLimit(f"the reply was cut {what}; raise Settings(max_tokens=...)", partial=reply)

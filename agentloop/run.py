@@ -72,7 +72,8 @@ class Run:
 
     def __post_init__(self) -> None:
         limits = self.budget.limits
-        self.repeats = Repeats(limits.repeats, self.transcript)
+        polled = {name for name, tool in self.tools.items() if tool.options.poll}
+        self.repeats = Repeats(limits.repeats, self.transcript, polled=polled | {READ_ON})
         self.slots = asyncio.Semaphore(limits.calls_at_once)
         if any(result.whole is not None for message in self.transcript for result in message.results):
             self.let_read_on()
@@ -80,9 +81,7 @@ class Run:
     def write(self, call: ToolCall, result: ToolResult) -> None:
         """Write down what a call came to."""
         self.transcript.add_result(result)
-        tool = self.tools.get(call.name)
-        if tool is None or not tool.options.poll:
-            self.repeats.note(call, result, step=self.transcript.replies)
+        self.repeats.note(call, result, step=self.transcript.replies)
         if result.whole is not None:
             self.let_read_on()
 

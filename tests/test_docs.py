@@ -26,6 +26,7 @@ import pytest
 
 from agentloop import testing
 from agentloop.cli.app import app
+from agentloop.models import providers
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
@@ -112,6 +113,8 @@ def session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     # A dataclass and a type adapter look the module up in which they were defined.
     module = ModuleType("page")
     monkeypatch.setitem(sys.modules, "page", module)
+    # A page may add a provider, which no other test must see.
+    monkeypatch.setattr(providers, "PROVIDERS", dict(providers.PROVIDERS))
     monkeypatch.chdir(tmp_path)
     return module
 

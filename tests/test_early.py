@@ -212,7 +212,7 @@ values = st.recursive(texts | st.integers(), lambda inner: st.lists(inner, max_s
 async def test_arguments_are_complete_with_their_last_brace_and_not_before(arguments: dict[str, object], sizes: list[int], escaped: bool):
     text = json.dumps(arguments, ensure_ascii=escaped)
     begun: list[ToolCall] = []
-    early = Early(begun.append, step=0)
+    early = Early(begun.append, give_up=lambda count: None, step=0, most=256)
     start = 0
 
     while start < len(text):
@@ -222,3 +222,51 @@ async def test_arguments_are_complete_with_their_last_brace_and_not_before(argum
         start += size
 
     assert [call.arguments for call in begun] == [text]
+
+
+async def test_no_more_calls_start_early_than_one_reply_may_make():
+    looked: list[int] = []
+
+    @tool(effect="read")
+    async def look(number: int) -> None:
+        """Look."""
+        looked.append(number)
+
+    deltas = [ToolCallDelta(number, "look", f'{{"number": {number}}}') for number in range(30)]
+    model = Paced(*deltas, FinishDelta("tool_calls"))
+
+    await watched(Agent(model, tools=[look], limits=Limits(calls_per_reply=3)))
+
+    assert sorted(looked) == [0, 1, 2]
+    assert [result.is_error for result in model.heard[1].results] == [False] * 3 + [True] * 27
+
+
+async def test_calls_of_a_reply_that_begins_anew_are_given_back():
+    @tool(effect="read")
+    async def look() -> str:
+        """Look."""
+        return "seen"
+
+    model = Paced(ToolCallDelta(0, "look", "{}"), RestartDelta(), ToolCallDelta(0, "look", "{}"), FinishDelta("tool_calls"))
+
+    await watched(Agent(model, tools=[look], limits=Limits(calls=1)))
+
+    assert [result.content for result in model.heard[1].results] == ["seen"]
+
+
+async def test_a_call_that_the_whole_reply_does_not_make_holds_no_slot():
+    @tool(effect="read")
+    async def look() -> str:
+        """Look."""
+        if not started.is_set():
+            started.set()
+            await asyncio.Event().wait()
+        return "seen"
+
+    started = asyncio.Event()
+    # What comes behind the brace makes it another call, which is repaired.
+    model = Paced(ToolCallDelta(0, "look", "{}"), started, ToolCallDelta(0, arguments="}"), FinishDelta("tool_calls"))
+
+    await asyncio.wait_for(watched(Agent(model, tools=[look], limits=Limits(calls_at_once=1))), 5)
+
+    assert model.heard[1].results[0].content.startswith("seen")

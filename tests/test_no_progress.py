@@ -180,3 +180,63 @@ async def test_a_stored_run_can_still_read_on():
     await Agent(model, tools=[book]).run("And the end?", transcript=stored)
 
     assert model.heard[1].results[0].content == "x" * 10_000
+
+
+async def test_the_users_next_words_are_news():
+    counter = Counter()
+    transcript = None
+
+    for _ in range(7):
+        result = await Agent(Scripted(calls("same"), says("The same.")), tools=[counter.same]).run("Again?", transcript=transcript)
+        transcript = result.transcript
+
+    assert counter.made == 7
+
+
+async def test_a_run_that_was_stuck_may_be_resumed_once_more():
+    counter = Counter()
+    with pytest.raises(LimitReached) as reached:
+        await Agent(Scripted(always(calls("same"))), tools=[counter.same]).run("Go.")
+
+    result = await Agent(Scripted(says("I see.")), tools=[counter.same]).resume(reached.value.result)
+
+    assert result.text == "I see."
+
+
+async def test_a_resumed_run_still_knows_what_is_polled():
+    counter = Counter()
+    with pytest.raises(LimitReached) as reached:
+        await Agent(Scripted(always(calls("ready"))), tools=[counter.ready], limits=Limits(steps=6)).run("Go.")
+
+    await Agent(Scripted(calls("ready"), says("Ready.")), tools=[counter.ready]).resume(reached.value.result)
+
+    assert counter.made == 7
+
+
+async def test_what_a_person_has_allowed_is_made_however_often():
+    paid: list[int] = []
+
+    @tool(needs_approval=True)
+    def pay(amount: int) -> str:
+        """Pay."""
+        paid.append(amount)
+        return "paid"
+
+    agent = Agent(Scripted(*[calls("pay", amount=10)] * 4, says("Done.")), tools=[pay])
+    result = await agent.run("Pay four times.")
+    while result.paused:
+        for call in result.waiting:
+            result.transcript.approve(call.id)
+        result = await agent.resume(result)
+
+    assert paid == [10] * 4
+
+
+async def test_the_last_answer_counts_as_a_step_above_too():
+    clerk = Agent(Scripted(always(calls("same"))), tools=[Counter().same], name="clerk", limits=Limits(steps=1, final_answer=True))
+    model = Scripted(calls("clerk", task="x"), says("Done."))
+
+    with pytest.raises(LimitReached):
+        await Agent(model, tools=[clerk.as_tool("Works.")], limits=Limits(steps=2)).run("Go.")
+
+    assert len(clerk.model.heard) + len(model.heard) == 2
