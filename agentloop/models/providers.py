@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import pydantic
 
-from agentloop import plugins
 from agentloop.errors import ProviderError
 from agentloop.models.clients import Client, key_needed
 from agentloop.models.http import HTTPModel
@@ -199,6 +198,9 @@ def _chosen(
 def _provider(name: str) -> Provider:
     if name in PROVIDERS:
         return PROVIDERS[name]
+    # Reading what packages offer costs as much to import as all formats; few need it.
+    from agentloop import plugins  # noqa: PLC0415 - the reason is above
+
     offered = [plugin.name for plugin in plugins.installed("agentloop.providers")]
     if name in offered:
         return _checked(plugins.load("agentloop.providers", name), name)

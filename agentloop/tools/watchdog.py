@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import sysconfig
 import threading
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
@@ -16,7 +16,6 @@ _BLOCKED_SECONDS = 1.0
 _LOOK_EVERY = 0.25
 _LOOKS_WHEN_IDLE = 4
 _OURS = f"{Path(__file__).parents[1]}{os.sep}"
-_FOREIGN = ("<frozen", *{f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 _log = logging.getLogger("agentloop.tools")
 
 
@@ -118,7 +117,7 @@ class _Dog:
 def _place(frame: FrameType | None) -> str:
     """Name the innermost line of the tool that is neither the standard library's nor an installed package's, if there is one."""
     innermost = found = frame
-    while found is not None and found.f_code.co_filename.startswith(_FOREIGN):
+    while found is not None and found.f_code.co_filename.startswith(_foreign()):
         found = found.f_back
     if found is None or found.f_code.co_filename.startswith(_OURS):
         found = innermost
@@ -129,3 +128,12 @@ _dog = _Dog()
 # A forked child has none of its parent's threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_dog.rest)
+
+
+@cache
+def _foreign() -> tuple[str, ...]:
+    """Give the beginnings of the paths of what is not the user's own code."""
+    # Only a warning needs it, and it costs more to import than this file.
+    import sysconfig  # noqa: PLC0415 - the reason is above
+
+    return ("<frozen", *{f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib")})
