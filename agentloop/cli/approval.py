@@ -53,19 +53,22 @@ class Person:
         if tool.name in self._always and not problem:
             return Decision("approved")
         if not (is_terminal(self._answers) and is_terminal(self._out)):
-            raise _nobody(call)
+            raise _nobody(call, tool)
         self._show(_question(call, tool, problem))
         _forget_what_was_typed(self._answers)
-        return self._result(call) if isinstance(tool, External) else self._word(call, tool)
+        try:
+            return self._result(call) if isinstance(tool, External) else self._word(call, tool)
+        except EOFError:
+            raise _nobody(call, tool) from None
 
     def _word(self, call: ToolCall, tool: Tool[..., Any]) -> Decision:
         made = call
         while True:
-            match self._answer(call, _MENU).lower():
+            match self._answer(_MENU).lower():
                 case "y" | "yes":
                     return _approved(made, call)
                 case "n" | "no":
-                    return self._denied(call)
+                    return self._denied()
                 case "e" | "edit":
                     made = self._edited(made, tool)
                 case "a" | "always":
@@ -78,22 +81,22 @@ class Person:
 
     def _result(self, call: ToolCall) -> Decision:
         while True:
-            match self._answer(call, _MENU_OUTSIDE).lower():
+            match self._answer(_MENU_OUTSIDE).lower():
                 case "r" | "result":
-                    return Decision("answered", result=ToolResult(call.id, self._answer(call, "  result: ")))
+                    return Decision("answered", result=ToolResult(call.id, self._answer("  result: ")))
                 case "n" | "no":
-                    return self._denied(call)
+                    return self._denied()
                 case "q" | "quit":
                     raise _stopped(call)
                 case _:
                     pass
 
-    def _denied(self, call: ToolCall) -> Decision:
-        return Decision("denied", self._answer(call, "  why? "))
+    def _denied(self) -> Decision:
+        return Decision("denied", self._answer("  why? "))
 
     def _edited(self, call: ToolCall, tool: Tool[..., Any]) -> ToolCall:
         self._show([f"    {_whole(as_json(arguments_of(call)))}"])
-        text = self._answer(call, "  all arguments as one JSON object, or nothing to leave them: ")
+        text = self._answer("  all arguments as one JSON object, or nothing to leave them: ")
         if not text:
             return call
         made = replace(call, arguments=text)
@@ -108,21 +111,28 @@ class Person:
         self._show(_arguments(made, tool))
         return made
 
-    def _answer(self, call: ToolCall, question: str) -> str:
-        self._out.write(question)
-        self._out.flush()
-        line = self._answers.readline()
+    def _answer(self, question: str) -> str:
+        line = ""
+        try:
+            self._out.write(question)
+            self._out.flush()
+            line = self._answers.readline()
+        finally:
+            if not line:
+                # Whoever ends the input or interrupts leaves the cursor behind the question.
+                self._out.write("\n")
+                self._out.flush()
         if not line:
-            self._out.write("\n")
-            raise _nobody(call)
+            raise EOFError
         return line.strip()
 
     def _show(self, lines: Iterable[str]) -> None:
         self._out.write("".join(f"{line}\n" for line in lines))
 
 
-def _nobody(call: ToolCall) -> Undecided:
-    return Undecided(f"{call_line(call)} needs a person's approval, and nobody can be asked here; run it on a terminal")
+def _nobody(call: ToolCall, tool: Tool[..., Any]) -> Undecided:
+    need = "a result from outside" if isinstance(tool, External) else "a person's approval"
+    return Undecided(f"{call_line(call)} needs {need}, and nobody can be asked here; run it on a terminal")
 
 
 def _stopped(call: ToolCall) -> Undecided:

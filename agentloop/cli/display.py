@@ -6,7 +6,7 @@ import os
 from typing import Protocol, TextIO
 
 from agentloop.cli.escape import as_json, call_line, duration, one_line, outcome, printable
-from agentloop.deltas import TextDelta
+from agentloop.deltas import RestartDelta, TextDelta
 from agentloop.events import CallEnded, CallProgress, CallStarted, Event, Replied, Retrying, StepStarted, Switched
 from agentloop.messages import Message, ToolCall, ToolResult
 
@@ -73,6 +73,9 @@ class Display:
             case TextDelta(text):
                 self._notes.rest()
                 self._words.add(text)
+            case RestartDelta():
+                # The new reply makes its calls anew.
+                self._early.clear()
             case Replied(reply):
                 self._replying = False
                 self._reply(reply.message, reply.thinking)

@@ -79,10 +79,15 @@ def exit_code(error: AgentLoopError) -> ExitCode:
 
 
 def sentence(error: AgentLoopError) -> str:
-    """Say what went wrong, with a remedy that can be typed here."""
-    if isinstance(error, LimitReached) and error.limit == "steps":
-        return "the run took all the steps it was allowed; allow it more with --max-steps"
-    return str(error)
+    """Say what went wrong, with a remedy only where it can be typed here."""
+    match error:
+        case LimitReached(limit="steps"):
+            return "the run took all the steps it was allowed; allow it more with --max-steps"
+        case LimitReached():
+            # Its remedy is written in Python.
+            return str(error).partition(";")[0]
+        case _:
+            return str(error)
 
 
 def say(words: str) -> None:

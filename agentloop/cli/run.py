@@ -60,8 +60,14 @@ def run(wish: Wish) -> ExitCode:
     out = sys.stdout
     display = display_on(answer=out if wish.form == "text" else None, notes=sys.stderr, model=model.name, verbose=wish.verbose)
     with contextlib.redirect_stdout(ToolPrints()), contextlib.closing(display):
+        conversation = _Conversation(agent, tools, wish, display=display, out=out)
         try:
-            result, code = _Conversation(agent, tools, wish, display=display, out=out).hold()
+            result, code = conversation.hold()
+        except KeyboardInterrupt:
+            display.close()
+            if wish.form == "json":
+                _print_interrupted(conversation.transcript, out)
+            raise
         except AgentLoopError as error:
             if wish.form == "json":
                 _print_result(error.result, out, error=error)
@@ -81,6 +87,8 @@ class _Conversation:
         self._tools = tools
         self._wish = wish
         self._display = display
+        self.transcript = Transcript()
+        """What was said so far."""
         self._show: Callable[[Event], None] = display.show
         # Events are for a program, which has nobody to ask.
         self._person = Person(answers=io.StringIO() if wish.form == "jsonl" else sys.stdin, out=sys.stderr)
@@ -104,6 +112,7 @@ class _Conversation:
 
     async def _advance(self, work: str | Result[str]) -> Result[str]:
         async with self._agent.stream(work, deltas=self._wish.stream) as stream:
+            self.transcript = stream.transcript
             async for event in stream:
                 self._show(event)
         return stream.result
@@ -132,6 +141,11 @@ class _Conversation:
 def _print_line(value: Any, out: TextIO) -> None:
     out.write(f"{as_json(value)}\n")
     out.flush()
+
+
+def _print_interrupted(transcript: Transcript, out: TextIO) -> None:
+    said = {"answer": None, "steps": transcript.replies, "waiting": transcript.waiting, "transcript": from_json(transcript.to_json())}
+    _print_line({"outcome": "interrupted", **said}, out)
 
 
 def _print_result(result: Result[str] | None, out: TextIO, *, error: AgentLoopError | None = None) -> None:

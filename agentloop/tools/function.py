@@ -160,9 +160,15 @@ class Tool(Generic[P, R]):
                 return await self._isolated.call(call, context, yielded=yielded)
             return await self.perform(call, context, seconds=seconds, yielded=yielded)
         except NoResult:
-            killed = "; its process was killed" if self.options.isolated else ""
-            late = TimeoutError(f"{self.name!r} gave no result in {seconds:g} s{killed}")
+            late = TimeoutError(f"{self.name!r} gave no result in {seconds:g} s{self._left_behind()}")
             raise Failed(_with_yields(to_failure(late, call_id=call.id, name=self.name), list(yields))) from None
+
+    def _left_behind(self) -> str:
+        """Say what a call that is given up leaves behind."""
+        left = ("its process was killed",) if self.options.isolated else ()
+        if self.options.effect == "once":
+            left = (*left, "whether it took effect is unknown")
+        return "".join(f"; {', but '.join(left)}" if left else "")
 
     async def _settled(self, value: Any, call: ToolCall, yielded: Callable[[object], None]) -> ToolResult:
         while inspect.isawaitable(value):

@@ -25,7 +25,7 @@ _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gates] = WeakKeyDictiona
 
 @asynccontextmanager
 async def gate(tool: Tool[..., Any], arguments: str) -> AsyncGenerator[None]:
-    """Wait until the tool's `lock` and `max_concurrency` let the call through; both are first come, first served."""
+    """Wait until the tool's `lock` and `max_concurrency` let the call through; both are first come, first served, in one event loop."""
     if tool.options.lock is None and tool.options.max_concurrency is None:
         yield
         return

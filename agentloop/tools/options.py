@@ -24,7 +24,7 @@ class Options:
     max_concurrency: int | None = None
     """How many calls of the tool run at once in one event loop."""
     lock: Lock | None = None
-    """Calls with the same key run one after the other, in their order: a key, or a function of the arguments that gives one."""
+    """Calls with the same key run one after the other in one event loop: a key, or a function of the arguments that gives one."""
     needs_approval: NeedsApproval = False
     """Whether a person must allow the call first: a flag, or a function of the arguments."""
     destructive: bool = False

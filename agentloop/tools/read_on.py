@@ -30,8 +30,9 @@ def read_on(whole: Callable[[str], str | None]) -> Tool[..., Any]:
         text = whole(call_id)
         if text is None:
             raise LookupError(f"no result of {call_id!r} was cut")
+        start = max(0, start)
         end = start + _PAGE
         left = max(0, len(text) - end)
-        return text[max(0, start) : end] + (f"\n[{left:,} more characters; go on with start={end}]" if left else "")
+        return text[start:end] + (f"\n[{left:,} more characters; go on with start={end}]" if left else "")
 
     return read_result

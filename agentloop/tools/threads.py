@@ -19,6 +19,9 @@ from agentloop.tools.deadline import NoResult
 T = TypeVar("T")
 
 _IDLE_SECONDS = 10.0
+# A cancelled run is heard of in one turn of its loop, each agent in it two turns later.
+_TURNS = 20
+_SETTLE_SECONDS = 1.0
 _log = logging.getLogger("agentloop.tools")
 
 
@@ -60,6 +63,8 @@ def abandoned() -> bool:
 
 
 _here = threading.local()
+_in_job = contextvars.ContextVar("in_job", default=False)
+"""Whether this is done for work in one of our threads, which may wait for it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,6 +82,7 @@ class _Job(Generic[T]):
     def run(self) -> Callable[[], None]:
         """Do the work, and give what tells the outcome to who waits."""
         _here.job = self
+        self.context.run(_in_job.set, True)  # noqa: FBT003  # a context variable takes no names
         try:
             value = self.context.run(self.work)
         except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to who waits
@@ -96,7 +102,10 @@ class _Job(Generic[T]):
 
 
 class _Threads:
-    """At most `limit` threads, each of which takes up one job after the other and goes when there is none."""
+    """Threads, each of which takes up one job after the other and goes when there is none.
+
+    There are at most `limit`, and beyond them one for each job that another job may wait for: else all could wait, and none work.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -113,6 +122,10 @@ class _Threads:
     def start(self, job: _Job[Any]) -> None:
         """Have a thread take the job up as soon as one is free."""
         with self._lock:
+            if _in_job.get() and self._waiting >= self._idle and self._threads >= self._limit:
+                job.started = monotonic()
+                self._start_thread(first=job)
+                return
             self._add_thread(waiting=self._waiting + 1)
             self._waiting += 1
         self._jobs.put(job)
@@ -120,41 +133,56 @@ class _Threads:
     def abandon(self, job: _Job[Any]) -> None:
         """Give the job's place to another."""
         job.future.cancel()
+        # What waits for the place may be about to be cancelled with this job, and must not begin.
+        settled = threading.Event()
         with self._lock:
             if job.finished or job.abandoned:
                 return
             job.abandoned = True
-            if job.started is not None:
-                self._threads -= 1
-                with suppress(RuntimeError):
-                    self._add_thread(waiting=self._waiting)
+            if job.started is None:
+                return
+            self._threads -= 1
+            with suppress(RuntimeError):
+                self._add_thread(waiting=self._waiting, settled=settled)
+        _wake_after(_TURNS, settled, job.future.get_loop())
 
-    def _add_thread(self, *, waiting: int) -> None:
+    def _add_thread(self, *, waiting: int, settled: threading.Event | None = None) -> None:
         if waiting <= self._idle or self._threads >= self._limit:
             return
         try:
-            threading.Thread(target=self._serve, name="agentloop-tool", daemon=True).start()
+            self._start_thread(settled=settled)
         except RuntimeError:
             # The system gives no more threads; those that there are will come to it.
             if not self._threads:
                 raise
-        else:
-            self._threads += 1
 
-    def _serve(self) -> None:
+    def _start_thread(self, *, first: _Job[Any] | None = None, settled: threading.Event | None = None) -> None:
+        threading.Thread(target=self._serve, args=(first, settled), name="agentloop-tool", daemon=True).start()
+        self._threads += 1
+
+    def _serve(self, job: _Job[Any] | None, settled: threading.Event | None) -> None:
+        if settled is not None:
+            # A loop that ends goes through no more turns.
+            settled.wait(_SETTLE_SECONDS)
         with self._lock:
-            self._idle += 1
-        while (job := self._next()) is not None:
+            if job is None:
+                self._idle += 1
+            elif job.abandoned:
+                return
+        while job is not None or (job := self._next()) is not None:
             outcome = job.run()
             with self._lock:
                 # Before the outcome is told: who has heard it gives up nothing.
                 job.finished = True
                 replaced = job.abandoned
-                self._idle += not replaced
+                surplus = not replaced and self._threads > self._limit
+                self._threads -= surplus
+                self._idle += not (replaced or surplus)
             job.tell(outcome)
-            if replaced:
+            if replaced or surplus:
                 return
-            del job, outcome
+            del outcome
+            job = None
 
     def _next(self) -> _Job[Any] | None:
         while True:
@@ -173,6 +201,13 @@ class _Threads:
                     self._idle -= 1
                     job.started = monotonic()
                     return job
+
+
+def _wake_after(turns: int, event: threading.Event, loop: asyncio.AbstractEventLoop) -> None:
+    if not turns or loop.is_closed():
+        event.set()
+    else:
+        loop.call_soon(_wake_after, turns - 1, event, loop)
 
 
 _THREADS = _Threads(limit=16)

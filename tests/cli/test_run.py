@@ -264,6 +264,23 @@ def test_a_call_that_needs_approval_does_not_run_where_nobody_can_be_asked(
     assert form != () or ended.stdout == ""
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_result_from_outside_is_asked_for_as_that_where_nobody_can_be_asked(
+    form: tuple[str, ...], agentloop: Command, module: Module, scripted_gateway: OpenGateway
+):
+    module("""
+        from agentloop.tools.external import external
+
+        ask_guide = external("ask_guide", "Ask the guide.", parameters={"type": "object", "properties": {}})
+        """)
+    gateway = scripted_gateway(calls("ask_guide"), says("Never said."))
+
+    ended = agentloop(*at(gateway, "-T", "mytools:ask_guide", *form))
+
+    assert ended.exit_code == 3
+    assert "agentloop: ask_guide() needs a result from outside, and nobody can be asked here" in ended.stderr
+
+
 CODES: dict[str, tuple[list[Any], tuple[str, ...], int, str]] = {
     "done": ([says("Hello.")], (), 0, ""),
     "declined": ([refuses("No.")], (), 1, "agentloop: the model declined: No."),
@@ -278,6 +295,7 @@ CODES: dict[str, tuple[list[Any], tuple[str, ...], int, str]] = {
     "one name twice": ([], ("-T", "mytools:twin", "-T", "mytools:twin"), 2, "two tools are named 'twin'"),
     "what cannot be a tool": ([], ("-T", "mytools:untyped"), 2, "'untyped'"),
     "too many steps": ([always(calls("twin"))], ("-T", "mytools:twin", "--max-steps", "1"), 4, "--max-steps"),
+    "no progress": ([always(calls("twin"))], ("-T", "mytools:twin"), 4, "the same"),
     "cut by its length": ([says("He").ending("length")], (), 4, "max_tokens"),
     "key refused": ([status(401)], (), 5, "The API key is not known."),
     "stream broken": ([cut(says("Hello there, you."), after=3)], (), 5, "ended without"),
@@ -297,6 +315,7 @@ def test_the_exit_code_says_how_it_ended(
     assert ended.exit_code == code, ended.stderr
     assert words in ended.stderr
     assert "Traceback" not in ended.stderr
+    assert "Limits(" not in ended.stderr
     said = [line for line in ended.stderr.splitlines() if line.startswith("agentloop: ")]
     assert len(said) == (code != 0 and "Usage" not in ended.stderr)
 
@@ -343,6 +362,29 @@ def test_an_interrupted_run_says_so_and_closes_its_connection(process: Process):
         assert running.returncode == 130
         assert err == "agentloop: interrupted; the run was stopped and its connection closed\n"
         assert gateway.requests[0].wait() == "abandoned"
+
+
+def test_json_of_a_run_that_is_interrupted_says_how_far_it_got(process: Process, module: Module):
+    module("""
+        import asyncio
+
+        @tool
+        async def pay() -> str:
+            await asyncio.Event().wait()
+        """)
+    with Gateway(calls("pay"), says("Never said.")) as gateway:
+        running = process(*at(gateway, "-T", "mytools:pay", "--json"))
+        assert running.stderr
+        while "● pay()" not in running.stderr.readline():
+            assert running.poll() is None
+
+        running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=PATIENCE)
+
+    said = json.loads(out)
+    assert (running.returncode, said["outcome"], said["answer"], said["steps"], said["waiting"]) == (130, "interrupted", None, 1, [])
+    (result,) = Transcript.from_json(json.dumps(said["transcript"])).messages[-1].results
+    assert "whether it took effect is unknown" in result.text
 
 
 def test_an_interrupted_tool_does_not_hold_up_the_exit(process: Process, module: Module):

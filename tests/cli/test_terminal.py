@@ -309,3 +309,16 @@ def test_ctrl_c_is_one_line_at_any_moment(moment: str, terminal: AtTerminal, mod
     assert screen.shown.count("\x1b[?25h") == screen.shown.count("\x1b[?25l") or screen.shown.rindex("\x1b[?25h") > screen.shown.rindex(
         "\x1b[?25l"
     )
+
+
+def test_ctrl_c_at_the_question_ends_its_line(terminal: AtTerminal, module: Module, folder: Path):
+    module(TOOLS)
+    with Gateway(calls("forget", place="Rome"), says("Never said.")) as gateway:
+        screen = terminal(*at(gateway, "-T", "mytools:forget"))
+        screen.wait_for(MENU)
+        screen.type("\x03")
+
+        assert screen.end() == 130
+
+    assert lines(screen)[-1] == "agentloop: interrupted; the run was stopped and its connection closed"
+    assert not (folder / "forgotten").exists()

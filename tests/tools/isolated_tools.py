@@ -117,7 +117,7 @@ def burn() -> None:
         pass
 
 
-@tool(isolated=True, timeout=0.2)
+@tool(isolated=True, effect="read", timeout=0.2)
 def backtrack() -> bool:
     """Match for ever, and let no other thread run."""
     return bool(re.match(r"(a+)+$", "a" * 64 + "b"))

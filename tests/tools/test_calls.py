@@ -148,9 +148,21 @@ async def test_an_async_tool_that_hangs_is_cancelled_and_the_model_told():
 
     result = await answer(hang)
 
-    assert (result.is_error, result.text) == (True, "TimeoutError: 'hang' gave no result in 0.02 s")
+    assert (result.is_error, result.text) == (True, "TimeoutError: 'hang' gave no result in 0.02 s; whether it took effect is unknown")
     assert ended == ["cancelled"]
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("effect", ["read", "idempotent"])
+async def test_a_call_that_can_be_made_again_leaves_nothing_unknown(effect: Any):
+    @tool(effect=effect, timeout=0.02)
+    async def hang() -> None:
+        """Hang."""
+        await asyncio.Event().wait()
+
+    result = await answer(hang)
+
+    assert result.text == "TimeoutError: 'hang' gave no result in 0.02 s"
 
 
 @pytest.mark.fault(98, 100)
@@ -166,7 +178,7 @@ async def test_an_async_tool_that_swallows_its_cancellation_is_left_after_a_seco
 
     result = await answer(stubborn)
 
-    assert (result.is_error, result.text) == (True, "TimeoutError: 'stubborn' gave no result in 0.01 s")
+    assert (result.is_error, result.text) == (True, "TimeoutError: 'stubborn' gave no result in 0.01 s; whether it took effect is unknown")
 
 
 @pytest.mark.fault(99)
@@ -181,14 +193,14 @@ async def test_a_tool_that_hangs_in_a_thread_is_abandoned_and_the_model_told(cap
     result = await answer(hang)
     release.set()
 
-    assert (result.is_error, result.text) == (True, "TimeoutError: 'hang' gave no result in 0.02 s")
+    assert (result.is_error, result.text) == (True, "TimeoutError: 'hang' gave no result in 0.02 s; whether it took effect is unknown")
     assert [record.getMessage() for record in caplog.records] == ["'hang' runs on in a thread that was abandoned"]
 
 
 async def test_an_async_generator_that_hangs_is_closed():
     ended: list[str] = []
 
-    @tool(timeout=0.02)
+    @tool(effect="read", timeout=0.02)
     async def hang() -> AsyncIterator[int]:
         """Hang."""
         try:
@@ -207,7 +219,7 @@ async def test_what_a_generator_yielded_in_time_is_not_lost():
     release = threading.Event()
     said: list[object] = []
 
-    @tool(timeout=0.2)
+    @tool(effect="read", timeout=0.2)
     def search() -> Iterator[str]:
         """Search."""
         yield "first"
@@ -223,7 +235,7 @@ async def test_what_a_generator_yielded_in_time_is_not_lost():
 
 
 async def test_pictures_yielded_in_time_are_kept_as_pictures():
-    @tool(timeout=0.02)
+    @tool(effect="read", timeout=0.02)
     async def draw() -> AsyncIterator[Image]:
         """Draw."""
         yield Image(data=b"1")
@@ -251,7 +263,7 @@ async def test_many_yields_are_cut_like_any_result():
 
 
 async def test_yields_without_a_json_form_leave_the_timeout_as_it_is():
-    @tool(timeout=0.02)
+    @tool(effect="idempotent", timeout=0.02)
     async def odd() -> AsyncIterator[object]:
         """Give something odd."""
         yield object()

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agentloop import Agent, tool
+from agentloop.testing import Scripted, calls
 from agentloop.tools.deadline import NoResult
 from agentloop.tools.threads import run_in_thread
 
@@ -64,6 +67,99 @@ async def test_an_abandoned_thread_gives_its_place_to_another():
         await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
 
     release.set()
+
+
+async def test_work_that_is_cancelled_together_begins_nothing_of_what_waits():
+    loop = asyncio.get_running_loop()
+    begun: list[int] = []
+    full, release = asyncio.Event(), threading.Event()
+
+    def work() -> None:
+        begun.append(threading.get_ident())
+        if len(begun) == 16:
+            loop.call_soon_threadsafe(full.set)
+        release.wait(5)
+
+    group = asyncio.gather(*(run_in_thread(work) for _ in range(64)))
+    await asyncio.wait_for(full.wait(), 5)
+
+    group.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await group
+
+    together = threading.Barrier(16)
+    await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+    release.set()
+    assert len(begun) == 16
+
+
+async def test_a_run_that_is_left_begins_no_calls_of_agents_in_it():
+    begun: list[str] = []
+    full, release = threading.Barrier(17), threading.Event()
+
+    @tool
+    def pay(purse: str) -> None:
+        """Pay."""
+        begun.append(purse)
+        full.wait(5)
+        release.wait(5)
+
+    def many(count: int, purse: str) -> Any:
+        made = calls("pay", purse=purse)
+        for _ in range(count - 1):
+            made &= calls("pay", purse=purse)
+        return made
+
+    clerk = Agent(Scripted(many(15, "clerk's")), tools=[pay], name="clerk").as_tool("Pays.")
+    agent = Agent(Scripted(many(16, "own") & calls("clerk", task="Pay.")), tools=[pay, clerk])
+
+    async with asyncio.timeout(5):
+        async with agent.stream("Pay.") as stream:
+            started = 0
+            async for event in stream:
+                told = event.event if event.kind == "nested" else event
+                started += told.kind == "call_started"
+                if started == 32:
+                    await asyncio.to_thread(full.wait, 5)
+                    break
+        together = threading.Barrier(16)
+        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+
+    release.set()
+    assert begun == ["own"] * 16
+
+
+def _in_a_loop_of_its_own(work: Coroutine[Any, Any, str], loop: asyncio.AbstractEventLoop) -> str:
+    assert loop.is_running()
+    return asyncio.run(work)
+
+
+def _in_the_loop_of_the_caller(work: Coroutine[Any, Any, str], loop: asyncio.AbstractEventLoop) -> str:
+    return asyncio.run_coroutine_threadsafe(work, loop).result(5)
+
+
+@pytest.mark.parametrize("there", [_in_a_loop_of_its_own, _in_the_loop_of_the_caller])
+async def test_work_that_waits_for_other_work_does_not_keep_it_from_a_thread(there: Callable[..., str]):
+    loop = asyncio.get_running_loop()
+    lock, busy, most = threading.Lock(), 0, 0
+    full = threading.Barrier(16)
+
+    def outer() -> str:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        full.wait(5)
+        done = there(run_in_thread(lambda: "done"), loop)
+        with lock:
+            busy -= 1
+        return done
+
+    async with asyncio.timeout(5):
+        answers = await asyncio.gather(*(run_in_thread(outer) for _ in range(48)))
+
+    assert answers == ["done"] * 48
+    assert most == 16
 
 
 async def test_the_time_of_waiting_for_a_thread_is_not_counted():
