@@ -168,7 +168,7 @@ class Tool(Generic[P, R]):
         left = ("its process was killed",) if self.options.isolated else ()
         if self.options.effect == "once":
             left = (*left, "whether it took effect is unknown")
-        return "".join(f"; {', but '.join(left)}" if left else "")
+        return f"; {', but '.join(left)}" if left else ""
 
     async def _settled(self, value: Any, call: ToolCall, yielded: Callable[[object], None]) -> ToolResult:
         while inspect.isawaitable(value):
