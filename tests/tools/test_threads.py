@@ -88,7 +88,8 @@ async def test_work_that_is_cancelled_together_begins_nothing_of_what_waits():
         await group
 
     together = threading.Barrier(16)
-    await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+    async with asyncio.timeout(5):
+        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
     release.set()
     assert len(begun) == 16
 
@@ -291,7 +292,10 @@ def test_an_agent_with_a_stuck_tool_lets_the_process_end(
 
         if interrupted:
             app.send_signal(signal.SIGINT)
-        rest = app.communicate(timeout=5)[0]
+        try:
+            rest = app.communicate(timeout=5)[0]
+        finally:
+            app.kill()
 
         seconds = time.monotonic() - stuck - (0 if interrupted else 0.1)
         record_property("table", f"A tool stuck in a thread held up the exit for {seconds:.2f} s.")
