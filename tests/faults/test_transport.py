@@ -556,7 +556,7 @@ async def test_milliseconds_are_waited_and_count_before_seconds():
 
 
 @pytest.mark.fault(26)
-@pytest.mark.parametrize("wait", ["61", "3600", formatdate(time.time() + 86_400, usegmt=True)])
+@pytest.mark.parametrize("wait", ["61", "3600", pytest.param(formatdate(time.time() + 86_400, usegmt=True), id="a date")])
 async def test_a_wait_beyond_patience_ends_the_run_at_once_with_what_was_done(wait: str):
     @tool
     def look() -> str:
@@ -605,7 +605,7 @@ async def test_the_end_of_the_outer_run_counts_for_the_inner_one():
         " ",
         "soon",
         "99999999999999",
-        formatdate(time.time() - 60, usegmt=True),
+        pytest.param(formatdate(time.time() - 60, usegmt=True), id="a date gone by"),
         "Sun, 99 Foo 2026 00:00:00 GMT",
     ],
 )
