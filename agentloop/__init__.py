@@ -16,7 +16,7 @@ Decorate functions, give them to an agent, run it:
 """
 
 from agentloop import events
-from agentloop.agent import Agent, Result
+from agentloop.agent import Agent
 from agentloop.approvals import Policy
 from agentloop.errors import AgentLoopError, LimitReached, ModelError, ToolDefinitionError
 from agentloop.limits import Limits
@@ -24,6 +24,7 @@ from agentloop.messages import File, Image, Message, Settings, Text, user
 from agentloop.models.providers import model
 from agentloop.models.retries import Retries
 from agentloop.models.server import Timeouts
+from agentloop.result import Result
 from agentloop.tools import Toolset
 from agentloop.tools.context import Context
 from agentloop.tools.external import external

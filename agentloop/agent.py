@@ -3,81 +3,63 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, cast, overload
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Generic, Literal, overload
 
 from typing_extensions import TypeVar
 
 from agentloop.approvals import Bounded, Judge, Policy, PolicyName, policy_of
+from agentloop.delegation import agent_tool
 from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
 from agentloop.events import Emit, Nested, RunEnded, RunStarted, unheard
+from agentloop.journal import Unanswered, Work
+from agentloop.journal.runs import Runs, store_at
+from agentloop.journal.store import Store
+from agentloop.journal.typed import TypedJournal
 from agentloop.limits import Budget, Limits
+from agentloop.lives import END, ENDING, Ending, begin, take_up
 from agentloop.loop import advance
-from agentloop.messages import Citation, Message, Settings, ToolCall, Usage, UserPart, user
+from agentloop.messages import Message, Settings, UserPart, user
 from agentloop.models import Model
 from agentloop.models.providers import model as model_named
 from agentloop.models.retries import ending_at
 from agentloop.output import Output
+from agentloop.result import Result, result_of
 from agentloop.run import Run
 from agentloop.stream import Stream
 from agentloop.tools import Toolset
 from agentloop.tools.collection import collect
 from agentloop.tools.context import Context
-from agentloop.tools.function import Tool, tool
+from agentloop.tools.function import Tool
 from agentloop.tools.hosted import Hosted
 from agentloop.tools.options import Effect
-from agentloop.transcript import Transcript, Wait
+from agentloop.transcript import Transcript
 
 Out = TypeVar("Out", default=str)
 
 Prompt = str | Message | Sequence[str | UserPart]
 Room = Callable[[], Awaitable[None]]
+InDoubt = Literal["wait", "tell"]
 
 
-@dataclass(frozen=True, slots=True)
-class Result(Generic[Out]):
-    """What a run came to: done, paused, or, on an error, how far it got."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Life:
+    """What one life of a run is given, from its start to its end, pause or crash."""
 
-    transcript: Transcript
-    usage: Usage
-    """The tokens of this run, or since it was resumed."""
-    steps: int
-    """How often the model was asked in it."""
-    waiting: tuple[ToolCall, ...] = ()
-    """The calls that need a person's word or a result from outside: `transcript.approve(call.id)`, `.deny` or `.answer`, then resume."""
-    answer: Out | None = None
-    done: bool = False
-    """Whether the model has finished."""
-    limited: str | None = None
-    """The limit that ended the work, where the model was asked for its last answer then."""
-
-    @property
-    def output(self) -> Out:
-        """The answer as the type that was asked for; the text itself where none was.
-
-        Raises:
-            AgentLoopError: The run is not done.
-        """
-        if not self.done:
-            waits = f"it waits for a word on {', '.join(call.name for call in self.waiting)}; give it and " if self.waiting else ""
-            raise AgentLoopError(f"the run has no answer yet; {waits}resume it")
-        return cast("Out", self.answer)
-
-    @property
-    def text(self) -> str:
-        """The words of the last message."""
-        return self.transcript.text
-
-    @property
-    def citations(self) -> tuple[Citation, ...]:
-        """Where the text comes from; `start` and `end` of each are a slice of it."""
-        return self.transcript.messages[-1].citations if len(self.transcript) else ()
-
-    @property
-    def paused(self) -> bool:
-        """Whether a person must speak before the run can go on."""
-        return bool(self.waiting)
+    deps: Any = None
+    emit: Emit = unheard
+    room: Room | None = None
+    within: Run | None = None
+    """The run that this one is in."""
+    journal: TypedJournal = field(default_factory=TypedJournal)
+    works: dict[str, Work] = field(default_factory=dict[str, Work])
+    in_doubt: InDoubt = "wait"
+    other_tools: bool = False
+    """Whether open calls may be made with tools that have changed."""
+    changed: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Those tools, where they may not."""
 
 
 class Agent(Generic[Out]):
@@ -95,6 +77,7 @@ class Agent(Generic[Out]):
         settings: Settings | None = None,
         limits: Limits | None = None,
         approvals: PolicyName | Policy | Judge | None = None,
+        journal: str | Path | Store | None = None,
     ) -> None: ...
 
     @overload
@@ -109,6 +92,7 @@ class Agent(Generic[Out]):
         settings: Settings | None = None,
         limits: Limits | None = None,
         approvals: PolicyName | Policy | Judge | None = None,
+        journal: str | Path | Store | None = None,
     ) -> None: ...
 
     @overload
@@ -124,6 +108,7 @@ class Agent(Generic[Out]):
         settings: Settings | None = None,
         limits: Limits | None = None,
         approvals: PolicyName | Policy | Judge | None = None,
+        journal: str | Path | Store | None = None,
     ) -> None: ...
 
     def __init__(
@@ -137,6 +122,7 @@ class Agent(Generic[Out]):
         settings: Settings | None = None,
         limits: Limits | None = None,
         approvals: PolicyName | Policy | Judge | None = None,
+        journal: str | Path | Store | None = None,
     ) -> None:
         """Put an agent together; nothing is sent yet.
 
@@ -149,6 +135,7 @@ class Agent(Generic[Out]):
             settings: How the model is asked.
             limits: What a run may spend.
             approvals: Which calls run, wait for a person's word or are denied; "auto" asks where a tool's `needs_approval` says so.
+            journal: Where runs are written down, so that they outlive their process: a file, or a store.
 
         Raises:
             ProviderError: The model's provider is unknown.
@@ -161,6 +148,7 @@ class Agent(Generic[Out]):
         self.settings = settings or Settings()
         self.limits = limits or Limits()
         self.approvals = policy_of(approvals)
+        self._store = None if journal is None else store_at(journal)
         given = tuple(tools)
         self._hosted = tuple(tool for tool in given if isinstance(tool, Hosted))
         self._tools = collect(tool for tool in given if not isinstance(tool, Hosted))
@@ -172,20 +160,23 @@ class Agent(Generic[Out]):
         names = (*self._tools, *(tool.kind for tool in self._hosted))
         return f"<Agent {self.name!r}: {self.model.name}, tools: {', '.join(names) or 'none'}>"
 
-    async def run(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Result[Out]:
+    async def run(
+        self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None, run_id: str | None = None
+    ) -> Result[Out]:
         """Work on the prompt until the model has finished, or a call needs a person's word.
 
         Args:
             prompt: What is wanted: text, or text with pictures and files.
             deps: What tools find as `context.deps`.
             transcript: What was said before; it is left as it is.
+            run_id: The name of the run. One that the journal knows goes on where it stopped, if it was begun with the same prompt.
 
         Raises:
             AgentLoopError: The run failed or reached a limit. `.result` holds how far it got, and can be resumed.
         """
-        return await self._advance(_begin(prompt, transcript), deps=deps)
+        return await self._live(_begin(prompt, transcript, run_id), Life(deps=deps))
 
-    def run_sync(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None) -> Result[Out]:
+    def run_sync(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None, run_id: str | None = None) -> Result[Out]:
         """Do what `run` does, for code without an event loop.
 
         Raises:
@@ -194,11 +185,17 @@ class Agent(Generic[Out]):
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(self.run(prompt, deps=deps, transcript=transcript))
+            return asyncio.run(self.run(prompt, deps=deps, transcript=transcript, run_id=run_id))
         raise ConfigurationError("run_sync was called inside an event loop; write `await agent.run(...)` there")
 
     def stream(
-        self, work: Prompt | Transcript | Result[Any], *, deps: Any = None, transcript: Transcript | None = None, deltas: bool = True
+        self,
+        work: Prompt | Transcript | Result[Any],
+        *,
+        deps: Any = None,
+        transcript: Transcript | None = None,
+        deltas: bool = True,
+        run_id: str | None = None,
     ) -> Stream[Result[Out]]:
         """Tell each event as it comes: `async for event in agent.stream("...")`.
 
@@ -207,74 +204,118 @@ class Agent(Generic[Out]):
             deps: What tools find as `context.deps`.
             transcript: What was said before a prompt.
             deltas: Whether replies are streamed, and told piece by piece.
+            run_id: The name of the run.
         """
-        if isinstance(work, Transcript | Result) and transcript is not None:
-            raise ConfigurationError("a run that goes on has its transcript already; leave transcript= out")
-        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript)
+        if isinstance(work, Transcript | Result) and (transcript is not None or run_id is not None):
+            raise ConfigurationError("a run that goes on has its transcript and its name already; leave transcript= and run_id= out")
+        goes_on = isinstance(work, Transcript | Result)
+        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript, run_id)
 
         def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
-            return self._advance(begun, deps=deps, emit=emit, room=room if deltas else None)
+            life = Life(deps=deps, emit=emit, room=room if deltas else None)
+            return self._go_on(begun, life) if goes_on else self._live(begun, life)
 
         return Stream(start, begun)
 
-    async def resume(self, before: Transcript | Result[Any], *, deps: Any = None) -> Result[Out]:
+    async def resume(
+        self,
+        before: str | Transcript | Result[Any],
+        *,
+        deps: Any = None,
+        in_doubt: InDoubt = "wait",
+        other_tools: bool = False,
+    ) -> Result[Out]:
         """Go on with a run that paused, failed or lost its process; only what has no result yet is done.
 
         Args:
-            before: Its result, `error.result`, or its stored transcript. It is left as it is.
+            before: The run's id in the journal; or its result, `error.result`, or its stored transcript, which is left as it is.
             deps: What tools find as `context.deps`.
+            in_doubt: What becomes of calls that were begun and cut off, and may not be made twice: "wait" asks a person, as an approval
+                does; "tell" tells the model that nobody knows.
+            other_tools: Whether the calls that an earlier life left open may be made with tools that have changed since.
 
         Raises:
             AgentLoopError: The run failed or reached a limit.
         """
-        return await self._advance(_before(before), deps=deps)
+        life = Life(deps=deps, in_doubt=in_doubt, other_tools=other_tools)
+        if not isinstance(before, str):
+            return await self._go_on(_before(before), life)
+        if self._store is None:
+            raise ConfigurationError(f"the agent has no journal to find the run {before!r} in; write Agent(..., journal='runs.db')")
+        return await self._live(Transcript(run_id=before), life)
+
+    async def _go_on(self, before: Transcript, life: Life) -> Result[Out]:
+        """Go on with a run that a transcript is the state of; a journal that knows it knows more, but for what people said since."""
+        if self._store is None or not await self._store.records(before.run_id):
+            return await self._live(before, life)
+        runs = Runs(self._store)
+        for waiting in await runs.waiting(before.run_id):
+            if waiting.run_id == before.run_id and waiting.call.id in before.decisions:
+                await runs.say(waiting, before.decisions[waiting.call.id])
+        return await self._live(Transcript(run_id=before.run_id), life)
+
+    async def _live(self, transcript: Transcript, life: Life) -> Result[Out]:
+        if self._store is None:
+            return await self._advance(transcript, life)
+        async with self._store.open(transcript.run_id, life.works) as journal:
+            life = replace(life, journal=TypedJournal(journal))
+            result = await self._advance(transcript, life)
+            if result.done:
+                await life.journal.note(END, Ending(result.steps, result.usage, result.text), form=ENDING)
+            return result
 
     def as_tool(self, description: str, *, name: str | None = None, effect: Effect = "once") -> Tool[..., Any]:
         """Make a tool of the agent, for another agent: it is given a task in words, and answers with its output.
 
         What it spends counts for the run that calls it too, it may do nothing that the run may not, and its events are told as `Nested`.
-        A call in it that needs a person's word is not made.
+        Where the run is written down, the agent's is a run of its own beside it, and its questions reach people. Elsewhere a call in it
+        that needs a person's word is not made.
 
         Args:
             description: What a model is told of it.
             name: How a model calls it; the agent's name by default.
             effect: What giving it the same task again would do: that of the worst of its tools.
         """
+        return agent_tool(self._nested, agent=self.name, description=description, name=name or self.name, effect=effect)
 
-        async def work(task: str, context: Context[Any]) -> Any:  # noqa: D417  # no model is told of the context
-            """Give the agent a task.
-
-            Args:
-                task: What is to be done, and all that must be known for it.
-            """
-            return await self._work(task, context)
-
-        # Its own limits end it; a tool's time-out would only hide which.
-        return tool(work, name=name or self.name, description=description, effect=effect, timeout=None)
-
-    async def _work(self, task: str, context: Context[Any]) -> Out:
+    async def _nested(self, task: str, context: Context[Any], journal: TypedJournal) -> Out:
+        """Work inside another run, on its budget and with no more rights."""
         within: Run | None = context.run
-        if within is None or context.call is None:
-            return (await self.run(task, deps=context.deps)).output
         call = context.call
+        if within is None or call is None:
+            return (await self.run(task, deps=context.deps)).output
         deepest = min(account.limits.depth for account in within.budget.accounts)
         if within.budget.depth >= deepest:
             raise RecursionError(f"agents may be {deepest} deep in one another, and this one would be deeper; do it without")
-        room = within.room if within.stream else None
-        result = await self._advance(
-            _begin(task, None), deps=context.deps, emit=lambda event: within.emit(Nested(self.name, call, event)), room=room, within=within
+        life = Life(
+            deps=context.deps,
+            emit=lambda event: within.emit(Nested(self.name, call, event)),
+            room=within.room if within.stream else None,
+            within=within,
+            works=within.works,
+            journal=journal,
+            in_doubt=within.in_doubt,
         )
+        run_id = f"{within.transcript.run_id}/{within.place(call)}" if journal.keeps else None
+        result = await self._advance(_begin(task, None, run_id), life)
+        if result.paused and journal.keeps:
+            raise Unanswered(result.run_id)
         if result.paused:
             raise PermissionError(
                 f"it needs a person's word on {', '.join(each.name for each in result.waiting)}, which nobody can give here"
             )
         return result.output
 
-    async def _advance(
-        self, transcript: Transcript, *, deps: Any, emit: Emit = unheard, room: Room | None = None, within: Run | None = None
-    ) -> Result[Out]:
-        run = self._run(transcript, deps=deps, emit=emit, room=room, within=within)
-        emit(RunStarted(transcript.run_id))
+    async def _advance(self, transcript: Transcript, life: Life) -> Result[Out]:
+        if life.journal.keeps:
+            others = await (
+                begin(life.journal, transcript, agent=self.name, tools=self._tools)
+                if transcript
+                else take_up(life.journal, transcript, tools=self._tools)
+            )
+            life = replace(life, changed={} if life.other_tools else others)
+        run = self._run(transcript, life)
+        run.emit(RunStarted(transcript.run_id))
         deadline = asyncio.timeout(self.limits.seconds)
         try:
             async with deadline:
@@ -294,11 +335,12 @@ class Agent(Generic[Out]):
             # A model of the developer's own raised it; watchers still learn that the run is over.
             run.emit(RunEnded("failed"))
             raise
-        result: Result[Out] = _result(run, done=True)
-        emit(RunEnded("paused" if result.paused else "done"))
+        result: Result[Out] = result_of(run, done=True)
+        run.emit(RunEnded("paused" if result.paused else "done"))
         return result
 
-    def _run(self, transcript: Transcript, *, deps: Any, emit: Emit, room: Room | None, within: Run | None) -> Run:
+    def _run(self, transcript: Transcript, life: Life) -> Run:
+        within = life.within
         run = Run(
             model=self.model,
             tools=self._tools,
@@ -310,12 +352,16 @@ class Agent(Generic[Out]):
             settings=self.settings,
             output=self._output,
             approvals=Bounded(self.approvals, within.approvals) if within else self.approvals,
-            deps=deps,
-            emit=emit,
-            stream=room is not None,
+            deps=life.deps,
+            emit=life.emit,
+            stream=life.room is not None,
+            journal=life.journal,
+            works=life.works,
+            in_doubt=life.in_doubt,
+            other_tools=life.changed,
         )
-        if room is not None:
-            run.room = room
+        if life.room is not None:
+            run.room = life.room
         return run
 
 
@@ -326,8 +372,8 @@ def _check_choice(choice: str | None, tools: Sequence[str]) -> None:
         )
 
 
-def _begin(prompt: Prompt, before: Transcript | None) -> Transcript:
-    transcript = Transcript(before.messages if before else (), decisions=before.decisions if before else None)
+def _begin(prompt: Prompt, before: Transcript | None, run_id: str | None) -> Transcript:
+    transcript = Transcript(before.messages if before else (), decisions=before.decisions if before else None, run_id=run_id)
     match prompt:
         case str():
             transcript.add(user(prompt))
@@ -348,19 +394,5 @@ def _before(state: Transcript | Result[Any]) -> Transcript:
 
 
 def _conclude(error: AgentLoopError, run: Run) -> None:
-    error.result = _result(run, done=False)
+    error.result = result_of(run, done=False)
     run.emit(RunEnded("failed"))
-
-
-def _result(run: Run, *, done: bool) -> Result[Any]:
-    move = run.transcript.next_move(run.waits)
-    waiting = move.calls if isinstance(move, Wait) else ()
-    return Result(
-        transcript=run.transcript,
-        usage=run.budget.usage,
-        steps=run.budget.steps,
-        waiting=waiting,
-        answer=run.answer,
-        done=done and not waiting,
-        limited=run.limited,
-    )

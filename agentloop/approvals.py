@@ -174,6 +174,36 @@ def rule(call: ToolCall, tool: Tool[..., Any] | None, *, policy: Rules, decision
         return Settled(to_failure(error, call_id=call.id, name=call.name))
 
 
+def rule_doubt(granted: Granted, tool: Tool[..., Any] | None, *, decision: Decision | None) -> Ruling:
+    """Say what becomes of a call that was begun in an earlier life of its run, and whose result was lost with it.
+
+    Approved, it is made again; answered, that is its result; denied, the model is told that nobody knows.
+
+    Args:
+        granted: As the call was made.
+        tool: The tool of that name, if it is still there.
+        decision: What was said on the question, if anything.
+    """
+    call = granted.call
+    try:
+        asked = fingerprint(tool, call.arguments) if tool else ""
+    except Exception:  # noqa: BLE001  # what checks the arguments is the developer's own code
+        asked = ""
+    question = Question("outcome", asked)
+    match decision:
+        case None:
+            return question
+        case Decision("denied", reason):
+            words = "The call was begun and then cut off; whether it took effect is unknown, and it was not made again."
+            return _refused(call, f"{words} {reason}".strip())
+        case Decision("answered", result=ToolResult() as given):
+            return Settled(_answered(call, given))
+        case Decision(fingerprint=of) if tool is None or of != asked:
+            return replace(question, problem="The tool is not the one that was called.")
+        case _:
+            return granted
+
+
 def fingerprint(tool: Tool[..., Any], arguments: str) -> str:
     """Make a hash of what a person is asked: the tool's definition, and the arguments as written and as validated.
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any
 
 from agentloop.approvals import Granted, Ruling, Settled
 from agentloop.early import Answered
-from agentloop.errors import LimitReached
+from agentloop.errors import JournalMismatch, LimitReached
 from agentloop.events import CallEnded, CallProgress, CallStarted, Emit
+from agentloop.journal import Unanswered
 from agentloop.messages import ToolCall, ToolResult
-from agentloop.run import Run
+from agentloop.run import LIFE, OUTCOME, Outcome, Run
 from agentloop.tools.collection import describe_unknown
 from agentloop.tools.context import Context
 from agentloop.tools.function import Tool
@@ -23,25 +25,54 @@ from agentloop.tools.gates import gate
 from agentloop.tools.results import to_failure
 from agentloop.transcript import Question
 
+_log = logging.getLogger("agentloop.dispatch")
+
 
 async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
     """Answer the calls side by side, writing each result down as it comes.
 
     Raises:
         LimitReached: The run may not make so many calls; none is made.
+        JournalError: Something could not be written down; what is not begun by then is not made.
     """
     most = run.budget.limits.calls_per_reply
     above = {call.id for call in run.transcript.asked[-1].calls[most:]}
     counted = {call.id for call in calls if run.early and run.early.has(call)}
     run.budget.take_calls(sum(call.id not in above and call.id not in counted for call in calls))
+    begun = await _begun([call for call in calls if call.id not in above], run)
+    answers = [_refused(call, most, run) if call.id in above else _answer(call, run, begun=begun) for call in calls]
+    await _side_by_side(answers)
+    # In the order of the calls, so that each life of the run counts the same.
     for call in calls:
-        if call.id in above:
-            words = f"Not run: one reply may make {most} calls and this one made more. Make fewer at once."
-            _write(ToolResult(call.id, words, is_error=True, name=call.name), call, run)
-    async with asyncio.TaskGroup() as group:
-        for call in calls:
-            if call.id not in above:
-                group.create_task(_answer(call, run))
+        if (result := run.transcript.result(call.id)) is not None:
+            run.repeats.note(call, result, step=run.transcript.replies)
+
+
+async def _begun(calls: Sequence[ToolCall], run: Run) -> str:
+    """Mark that calls begin which must not be made twice, before any is; give the life of the run that did so first."""
+    marked = [call for call in calls if run.journal.keeps and _leaves_doubt(call, run)]
+    if not marked:
+        return run.journal.life
+    return await run.journal.note(f"{run.place(marked[0])}/begun", run.journal.life, form=LIFE)
+
+
+def _leaves_doubt(call: ToolCall, run: Run) -> bool:
+    tool = run.tools.get(call.name)
+    return tool is not None and tool.options.effect == "once" and tool.delegate is None and isinstance(run.ruling(call), Granted)
+
+
+async def _side_by_side(answers: Sequence[Awaitable[None]]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for answer in answers:
+                group.create_task(_finished(answer))
+    except BaseExceptionGroup as failures:
+        # Whatever failed with it comes from the same cause, or from being cancelled with it.
+        raise failures.exceptions[0] from failures
+
+
+async def _finished(answer: Awaitable[None]) -> None:
+    await answer
 
 
 def answer_early(call: ToolCall, run: Run) -> Coroutine[Any, Any, Answered] | None:
@@ -56,10 +87,39 @@ def answer_early(call: ToolCall, run: Run) -> Coroutine[Any, Any, Answered] | No
     return _timed(call, run)
 
 
-async def _answer(call: ToolCall, run: Run) -> None:
+def _answer(call: ToolCall, run: Run, *, begun: str) -> Awaitable[None]:
+    tool = run.tools.get(call.name)
+    if run.journal.keeps and tool is not None and tool.delegate is not None and isinstance(run.ruling(call), Granted):
+        return _delegated(call, tool.delegate(call, _context(call, run, progress=lambda _: None)), run)
+    _check_same(call, run)
+    in_doubt = begun != run.journal.life and _leaves_doubt(call, run)
+    step = run.journal.step(run.place(call), lambda: _outcome(call, run, in_doubt=in_doubt), form=OUTCOME)
+    return _written(step, call, run)
+
+
+def _refused(call: ToolCall, most: int, run: Run) -> Awaitable[None]:
+    async def refused() -> Outcome:
+        words = f"Not run: one reply may make {most} calls and this one made more. Make fewer at once."
+        return Outcome(ToolResult(call.id, words, is_error=True, name=call.name))
+
+    return _written(run.journal.step(run.place(call), refused, form=OUTCOME), call, run)
+
+
+async def _written(step: Awaitable[tuple[Outcome, bool]], call: ToolCall, run: Run) -> None:
+    outcome, replayed = await step
+    ruling = run.ruling(call)
+    if outcome.result is None:
+        run.doubt(call, ruling if isinstance(ruling, Granted) else Granted(call))
+        return
+    run.write(outcome.result)
+    run.emit(CallEnded(call, outcome.result, outcome.seconds, replayed))
+
+
+async def _outcome(call: ToolCall, run: Run, *, in_doubt: bool) -> Outcome:
     begun = run.early.taken(call) if run.early else None
-    result, seconds = await (begun or _timed(call, run))
-    _write(result, call, run, seconds=seconds)
+    if in_doubt and (found := await _reconciled(call, run)) is not None:
+        return found
+    return Outcome(*await (begun or _timed(call, run)))
 
 
 async def _timed(call: ToolCall, run: Run) -> Answered:
@@ -72,9 +132,42 @@ async def _timed(call: ToolCall, run: Run) -> Answered:
         return result, monotonic() - started
 
 
-def _write(result: ToolResult, call: ToolCall, run: Run, *, seconds: float = 0.0) -> None:
-    run.write(call, result)
-    run.emit(CallEnded(call, result, seconds))
+async def _reconciled(call: ToolCall, run: Run) -> Outcome | None:
+    """Find out what became of a call that an earlier life began; None where it never took effect, and may be made."""
+    ruling, tool = run.ruling(call), run.tools.get(call.name)
+    if tool is None or tool.options.reconcile is None or not isinstance(ruling, Granted):
+        return Outcome(None)
+    started = monotonic()
+    try:
+        found = await tool.reconcile(ruling.call, _context(ruling.call, run, progress=lambda _: None))
+    except LookupError:
+        return None
+    except Exception:  # noqa: BLE001  # the developer's own function
+        _log.exception("nobody knows what became of a call of %r: its reconcile function failed", call.name)
+        return Outcome(None)
+    return Outcome(ruling.told(found), monotonic() - started)
+
+
+def _check_same(call: ToolCall, run: Run) -> None:
+    """Make sure that a call which an earlier life wrote down is for a tool as it was then."""
+    if run.replays and call.name in run.other_tools:
+        raise JournalMismatch(
+            f"the run {run.transcript.run_id!r} calls {call.name!r}, which {run.other_tools[call.name]} since the run began; "
+            "resume it with the tools it had, or with resume(..., other_tools=True)"
+        )
+
+
+async def _delegated(call: ToolCall, work: Awaitable[ToolResult], run: Run) -> None:
+    run.emit(CallStarted(call))
+    started = monotonic()
+    try:
+        result = await work
+    except Unanswered:
+        # It waits for a person itself, and this run with it.
+        run.held.add(call.id)
+        return
+    run.write(result)
+    run.emit(CallEnded(call, result, monotonic() - started))
 
 
 async def _result(call: ToolCall, ruling: Ruling, run: Run) -> ToolResult:
@@ -107,7 +200,7 @@ async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
     try:
         return await tool.call(call, _context(call, run, progress))
     except asyncio.CancelledError:
-        if tool.options.effect == "once":
+        if tool.options.effect == "once" and not run.journal.keeps:
             # A run that is resumed must not do it again without knowing.
             words = "The call was begun and then cancelled; whether it took effect is unknown."
             run.transcript.add_result(ToolResult(call.id, words, is_error=True, name=call.name))

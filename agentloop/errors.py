@@ -7,6 +7,10 @@ AgentLoopError
 │   ├── ProviderError          a provider is unknown, or its key is missing
 │   └── PluginError            a plugin is unknown, broken or wrongly configured
 ├── BadTranscript              messages that no model would accept
+├── JournalError               what a run does cannot be written down, or what was written cannot be read
+│   ├── RunLocked              somebody else goes on with the run right now
+│   ├── JournalDamaged         the place where it is kept holds what nobody wrote
+│   └── JournalMismatch        the run was written down by another format, another prompt or other tools
 ├── LimitReached               the run spent all that it was allowed
 └── ModelError                 the model could not be asked, or did not answer as it should
     ├── ModelConnectError      no connection
@@ -62,6 +66,22 @@ class PluginError(ConfigurationError):
 
 class BadTranscript(AgentLoopError):
     """Messages that no model would accept: an orphaned result, a call without one, a role out of place."""
+
+
+class JournalError(AgentLoopError):
+    """What a run does cannot be written down, or what was written cannot be read; the run stops before it does anything else."""
+
+
+class RunLocked(JournalError):
+    """Somebody else goes on with the run right now."""
+
+
+class JournalDamaged(JournalError):
+    """The place where runs are kept holds what nobody wrote; the message names where."""
+
+
+class JournalMismatch(JournalError):
+    """The run was written down by another format, another prompt or other tools; the message says what differs."""
 
 
 class LimitReached(AgentLoopError):

@@ -62,6 +62,8 @@ class Replied:
     """The model's reply is whole and written down."""
 
     reply: Reply
+    replayed: bool = False
+    """Whether an earlier life of the run wrote it down."""
     kind: Literal["replied"] = "replied"
 
 
@@ -89,6 +91,8 @@ class CallEnded:
     call: ToolCall
     result: ToolResult
     seconds: float
+    replayed: bool = False
+    """Whether an earlier life of the run wrote it down."""
     kind: Literal["call_ended"] = "call_ended"
 
 

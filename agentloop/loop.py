@@ -7,12 +7,14 @@ from dataclasses import replace
 from agentloop.deltas import Delta, RestartDelta, ShownDelta, ToolCallDelta
 from agentloop.dispatch import answer_early, dispatch
 from agentloop.early import Early
-from agentloop.errors import BadReply, ContentFiltered, LengthLimit, LimitReached, ModelError, ModelRefused
+from agentloop.errors import LengthLimit, LimitReached, ModelError
 from agentloop.events import Notice, PartialOutput, Replied, StepStarted
 from agentloop.messages import Reply, Request, Settings
-from agentloop.run import Run
+from agentloop.questions import heard
+from agentloop.run import REPLY, Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
 from agentloop.unpacking import unpacked
+from agentloop.whole import must_be_whole
 
 
 async def advance(run: Run) -> None:
@@ -34,12 +36,11 @@ async def _moved(run: Run) -> bool:
             case Dispatch(calls):
                 await dispatch(calls, run)
             case Wait(calls):
-                run.pause(calls)
-                return False
+                return await heard(calls, run)
             case Done():
-                return not run.accept()
+                return not await run.accept()
     except LimitReached as reached:
-        if not run.concludes(reached):
+        if not await run.concludes(reached):
             raise
     return True
 
@@ -56,27 +57,39 @@ async def ask(run: Run) -> None:
         run.budget.take_step()
     elif not run.budget.take_last_step():
         raise LimitReached(f"the run reached its limit of {run.limited}, and the one it is in has no step left either", limit=run.limited)
-    async with run.budget.reserve(input_tokens=run.expected_input(), output_tokens=run.settings.max_tokens) as most:
-        try:
-            reply = await _reply(run, most)
-        except ModelError as error:
-            if isinstance(error.partial, Reply):
-                # What a broken reply took is paid for as well.
-                run.budget.spend(error.partial.usage)
-            raise
-        run.count(reply.usage)
-    if reply.finish_reason == "length" and run.budget.is_spent:
-        raise run.budget.spent()
-    _must_be_whole(reply)
-    reply = unpacked(reply, run.tools)
-    if run.limited is not None and reply.calls:
-        raise LimitReached(
-            f"the run reached its limit of {run.limited}, and the model calls more tools instead of answering", limit=run.limited
-        )
+    try:
+        async with run.budget.reserve(input_tokens=run.expected_input(), output_tokens=run.settings.max_tokens) as most:
+            key = f"{run.transcript.replies}/reply"
+            reply, replayed = await run.journal.step(key, lambda: _whole_reply(run, most), form=REPLY)
+            run.count(reply.usage)
+    except LengthLimit as cut:
+        if run.budget.is_spent:
+            raise run.budget.spent() from cut
+        raise
+    run.replays = replayed
     written = run.transcript.add_reply(reply)
     if run.early:
         run.early.keep(written.calls)
-    run.emit(Replied(written))
+    run.emit(Replied(written, replayed))
+
+
+async def _whole_reply(run: Run, most: int | None) -> Reply:
+    """Ask the model, and let only a reply through that the run can go on with."""
+    try:
+        reply = await _reply(run, most)
+        must_be_whole(reply)
+    except ModelError as error:
+        if isinstance(error.partial, Reply):
+            # What a broken reply took is paid for as well.
+            run.budget.spend(error.partial.usage)
+        raise
+    reply = unpacked(reply, run.tools)
+    if run.limited is not None and reply.calls:
+        run.budget.spend(reply.usage)
+        raise LimitReached(
+            f"the run reached its limit of {run.limited}, and the model calls more tools instead of answering", limit=run.limited
+        )
+    return reply
 
 
 async def _reply(run: Run, most: int | None) -> Reply:
@@ -132,15 +145,3 @@ def _settings(run: Run) -> Settings:
     if forced and run.transcript.asked[-1].role == "tool":
         return replace(run.settings, tool_choice="auto")
     return run.settings
-
-
-def _must_be_whole(reply: Reply) -> None:
-    if reply.finish_reason == "pause":
-        raise BadReply("the model paused in the middle of its reply, and did not go on by itself", partial=reply)
-    if reply.finish_reason == "length":
-        what = "in the middle of a tool call, which was not run" if reply.calls else "by the limit of its tokens"
-        raise LengthLimit(f"the reply was cut {what}; raise Settings(max_tokens=...)", partial=reply)
-    if reply.finish_reason == "content_filter":
-        raise ContentFiltered("the provider's content filter withheld the reply; change the prompt", partial=reply)
-    if reply.refusal and not reply.calls:
-        raise ModelRefused(f"the model declined: {reply.refusal}", partial=reply)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from agentloop.approvals import Rules, Ruling, auto, rule
+from agentloop.approvals import Granted, Rules, Ruling, auto, rule, rule_doubt
 from agentloop.early import Early
 from agentloop.errors import LimitReached, OutputInvalid
-from agentloop.events import Emit, Paused, unheard
+from agentloop.events import Emit, unheard
+from agentloop.journal import Work
+from agentloop.journal.typed import Form, TypedJournal
 from agentloop.limits import Budget
-from agentloop.messages import HostedTool, Settings, Text, ToolCall, ToolDescription, ToolResult, Usage, user
+from agentloop.messages import HostedTool, Message, Reply, Settings, Text, ToolCall, ToolDescription, ToolResult, Usage, user
 from agentloop.models import Model
 from agentloop.output import Mismatch, Output
 from agentloop.repeats import Repeats
@@ -20,6 +22,31 @@ from agentloop.tools.function import Tool
 from agentloop.tools.read_on import read_on
 from agentloop.tools.results import READ_ON
 from agentloop.transcript import Dispatch, Question, Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a call came to, as it is written down."""
+
+    result: ToolResult | None
+    """None where an earlier life of the run began the call, and what it came to is not known."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """A call that an earlier life of the run began, and whose result was lost with it."""
+
+    granted: Granted
+    """As it was made."""
+    times: int
+    """How often that has happened."""
+
+
+REPLY: Form[Reply] = Form(Reply)
+OUTCOME: Form[Outcome] = Form(Outcome)
+TOLD: Form[tuple[Message, ...]] = Form(tuple[Message, ...])
+LIFE: Form[str] = Form(str)
 
 _ASKED_ONCE_MORE = {"steps", "calls", "repeats"}
 
@@ -65,6 +92,21 @@ class Run:
     """Lets so many calls run side by side as may."""
     limited: str | None = None
     """The limit after which the model was asked for its last answer."""
+    journal: TypedJournal = field(default_factory=TypedJournal)
+    works: dict[str, Work] = field(default_factory=dict[str, Work])
+    """The agents that calls are given to, as runs of their own; one dict for all the agents in one another."""
+    in_doubt: Literal["wait", "tell"] = "wait"
+    """Whether a person is asked about calls in doubt, or the model is told at once that nobody knows."""
+    doubts: dict[str, Doubt] = field(default_factory=dict[str, Doubt])
+    """The calls in doubt, by their ids."""
+    words: dict[str, int] = field(default_factory=dict[str, int])
+    """How many questions on each call were answered, by the calls' ids."""
+    held: set[str] = field(default_factory=set[str])
+    """The calls given to agents that wait for a person themselves, by their ids."""
+    other_tools: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The tools that have changed since the run began, and how."""
+    replays: bool = False
+    """Whether the last reply was written down by an earlier life of the run."""
     tokens_read: int = 0
     """The tokens of the last request and its reply."""
     messages_read: int = 0
@@ -78,12 +120,25 @@ class Run:
         if any(result.whole is not None for message in self.transcript for result in message.results):
             self.let_read_on()
 
-    def write(self, call: ToolCall, result: ToolResult) -> None:
+    def place(self, call: ToolCall) -> str:
+        """Name the place of a call of the last reply in the journal: its step and its index, since providers' ids are not unique."""
+        last = self.transcript.asked[-1].calls
+        index = next(index for index, each in enumerate(last) if each.id == call.id)
+        doubt = self.doubts.get(call.id)
+        return f"{self.transcript.replies - 1}/{index}" + (f"/again/{doubt.times}" if doubt else "")
+
+    def write(self, result: ToolResult) -> None:
         """Write down what a call came to."""
         self.transcript.add_result(result)
-        self.repeats.note(call, result, step=self.transcript.replies)
         if result.whole is not None:
             self.let_read_on()
+
+    def doubt(self, call: ToolCall, granted: Granted) -> None:
+        """Take a call for one whose result was lost; what was said on it before is void."""
+        before = self.doubts.get(call.id)
+        self.doubts[call.id] = Doubt(granted, before.times + 1 if before else 1)
+        self.transcript.decisions.pop(call.id, None)
+        self.forget_ruling(call)
 
     def let_read_on(self) -> None:
         """Offer the model to read on in a result that was cut."""
@@ -109,21 +164,27 @@ class Run:
             + sum(len(part.text) for message in fresh for part in message.parts if isinstance(part, Text | ToolResult)) // 4
         )
 
-    def concludes(self, reached: LimitReached) -> bool:
+    async def concludes(self, reached: LimitReached) -> bool:
         """Whether the model is asked for its last answer after this limit; what it still waits for is answered, so that it can be."""
         if not self.budget.limits.final_answer or self.limited or reached.limit not in _ASKED_ONCE_MORE:
             return False
         self.limited = reached.limit
+        said: list[Message] = []
         match self.transcript.next_move():
             case Dispatch(calls):
-                for call in calls:
-                    words = f"Not run: the limit of {reached.limit} is reached."
-                    self.transcript.add_result(ToolResult(call.id, words, is_error=True, name=call.name))
+                words = f"Not run: the limit of {reached.limit} is reached."
+                said += [Message("tool", (ToolResult(call.id, words, is_error=True, name=call.name),)) for call in calls]
             case _:
                 pass
         words = f"The limit of {reached.limit} is reached, and no more tools can be called. Give your best answer now, from what you have."
-        self.transcript.add(user(words))
+        await self._tell(*said, user(words))
         return True
+
+    async def _tell(self, *messages: Message) -> None:
+        """Add messages of our own to the transcript."""
+        key = f"{self.transcript.replies}/told/{len(self.transcript)}"
+        for message in await self.journal.note(key, messages, form=TOLD):
+            self.transcript.add(message)
 
     def _whole(self, call_id: str) -> str | None:
         results = (result for message in self.transcript for result in message.results)
@@ -133,22 +194,23 @@ class Run:
         """Say what becomes of the call; ruled once in a run, so that what was let through is what runs."""
         key = (call.id, call.name, call.arguments)
         if key not in self.rulings:
-            decision = self.transcript.decisions.get(call.id)
-            self.rulings[key] = rule(call, self.tools.get(call.name), policy=self.approvals, decision=decision)
+            decision, tool = self.transcript.decisions.get(call.id), self.tools.get(call.name)
+            doubt = self.doubts.get(call.id)
+            if doubt:
+                self.rulings[key] = rule_doubt(doubt.granted, tool, decision=decision)
+            else:
+                self.rulings[key] = rule(call, tool, policy=self.approvals, decision=decision)
         return self.rulings[key]
+
+    def forget_ruling(self, call: ToolCall) -> None:
+        """Rule on the call anew: something was said on it, or found out about it."""
+        self.rulings.pop((call.id, call.name, call.arguments), None)
 
     def waits(self, call: ToolCall) -> bool:
         """Whether a call must not run yet, for want of a person's word or of a result from outside."""
-        return isinstance(self.ruling(call), Question)
+        return call.id in self.held or isinstance(self.ruling(call), Question)
 
-    def pause(self, calls: Sequence[ToolCall]) -> None:
-        """Write down what is asked about the calls, so that a word on one holds for that very call."""
-        for call in calls:
-            if isinstance(question := self.ruling(call), Question):
-                self.transcript.pose(call.id, question)
-        self.emit(Paused(tuple(calls)))
-
-    def accept(self) -> bool:
+    async def accept(self) -> bool:
         """Read the last reply as the run's answer; where it does not take the form, tell the model and say no.
 
         Raises:
@@ -165,6 +227,6 @@ class Run:
                 times = self.corrections + 1
                 raise OutputInvalid(f"the answer did not take the form asked for, {times} times; {mismatch}") from mismatch
             self.corrections += 1
-            self.transcript.add(user(str(mismatch)))
+            await self._tell(user(str(mismatch)))
             return False
         return True

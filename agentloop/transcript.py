@@ -47,8 +47,8 @@ Move = Ask | Dispatch | Wait | Done
 class Question:
     """What a paused run wants to know about a call."""
 
-    wants: Literal["approval", "result"]
-    """Whether somebody must allow the call, or say what it came to."""
+    wants: Literal["approval", "result", "outcome"]
+    """Whether somebody must allow the call, or say what it came to; "outcome" where it was begun and its run was then cut off."""
     fingerprint: str
     """The hash of what is asked: the tool's definition and the arguments. A yes holds for nothing else."""
     problem: str = ""
@@ -198,6 +198,13 @@ class Transcript:
             self._settled.append(Message("tool", tuple(self._results[call_id] for call_id in self._pending)))
             self._pending = {}
             self._results = {}
+
+    def result(self, call_id: str) -> ToolResult | None:
+        """Find what a call of the last reply came to; None while it has no result."""
+        if call_id in self._results:
+            return self._results[call_id]
+        last = self._settled[-1].results if self._settled else ()
+        return next((result for result in last if result.call_id == call_id), None)
 
     @property
     def waiting(self) -> tuple[ToolCall, ...]:

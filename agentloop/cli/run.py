@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 
 from pydantic_core import from_json
 
-from agentloop.agent import Agent, Result
+from agentloop.agent import Agent
 from agentloop.approvals import PolicyName
 from agentloop.cli.approval import Person, Undecided
 from agentloop.cli.display import Display, display_on
@@ -24,6 +24,7 @@ from agentloop.errors import AgentLoopError
 from agentloop.events import Event
 from agentloop.limits import Limits
 from agentloop.messages import ToolCall
+from agentloop.result import Result
 from agentloop.tools.function import Tool
 from agentloop.transcript import Decision, Transcript
 

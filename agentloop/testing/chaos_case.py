@@ -12,13 +12,14 @@ from typing import Any, Literal, Self
 
 import httpx
 
-from agentloop.agent import Agent, Prompt, Result
+from agentloop.agent import Agent, Prompt
 from agentloop.errors import AgentLoopError, BadTranscript
 from agentloop.messages import Reply, Request
 from agentloop.models import Hear, Model
 from agentloop.models.providers import model as model_named
 from agentloop.models.retries import Retries
 from agentloop.models.server import Timeouts
+from agentloop.result import Result
 from agentloop.testing.awaits import Worked, work_through
 from agentloop.testing.chaos_tools import Ledger, watch_tools
 from agentloop.testing.faults import GatewayTurn

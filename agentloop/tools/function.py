@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from types import FunctionType, MethodType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
@@ -29,6 +29,9 @@ Q = ParamSpec("Q")
 S = TypeVar("S")
 Owner = TypeVar("Owner")
 
+Delegate = Callable[[ToolCall, Context[Any]], Awaitable[ToolResult]]
+"""Gives a call to an agent, as a run of its own; what may be said at once it does before it returns."""
+
 
 class Tool(Generic[P, R]):
     """A function and what a model is told of it, made by `tool`; called, it is the function itself."""
@@ -39,6 +42,8 @@ class Tool(Generic[P, R]):
     """What does the work."""
     options: Options
     """How it may be called."""
+    delegate: Delegate | None = None
+    """Where the tool is an agent: gives it its work in a run that is written down."""
 
     def __init__(self, function: Callable[P, R], definition: Definition, *, binds: Literal["instance", "class"] | None = None) -> None:
         functools.update_wrapper(self, function, updated=("__dict__",) if isinstance(function, FunctionType) else ())
@@ -113,6 +118,18 @@ class Tool(Generic[P, R]):
                 failure = error
             if not tries:
                 return to_failure(failure, call_id=call.id, name=self.name)
+
+    async def reconcile(self, call: ToolCall, context: Context[Any]) -> ToolResult:
+        """Find out what became of a call that was cut off.
+
+        Raises:
+            LookupError: It never took effect, and may be made.
+            Exception: Nobody knows.
+        """
+        found = self.options.reconcile
+        if found is None:
+            raise NotImplementedError(f"tool {self.name!r} has no reconcile function")
+        return await Tool(found, self._definition).perform(call, context, seconds=self.options.timeout, yielded=lambda _: None)
 
     async def perform(
         self, call: ToolCall, context: Context[Any], *, seconds: float | None, yielded: Callable[[object], None]

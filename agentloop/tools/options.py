@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 Effect = Literal["read", "idempotent", "once"]
 Lock = str | Callable[[Mapping[str, Any]], str]
+Reconcile = Callable[..., Any]
 NeedsApproval = bool | Callable[[Mapping[str, Any]], bool]
 
 
@@ -39,3 +40,6 @@ class Options:
     """Seconds of processor time that the process of an isolated call may use, rounded up; None sets no limit but `timeout`."""
     poll: bool = False
     """Whether the same call with the same result, again and again, is meant."""
+    reconcile: Reconcile | None = None
+    """Finds out what became of a call of effect "once" that was cut off. It takes what the tool takes, and returns what the call came
+    to, or raises LookupError where the call never took effect and may be made; whatever else it raises leaves the call in doubt."""
