@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from agentloop.errors import InvalidArguments, JournalError
+from agentloop.errors import Drained, InvalidArguments, JournalError
 from agentloop.journal import Journal, Unanswered
 from agentloop.journal.typed import TypedJournal
 from agentloop.lives import END
@@ -62,7 +62,7 @@ async def _performed(journal: Journal, given: str, *, answer: Answer, call: Tool
     try:
         output = await answer(from_json(given), context, TypedJournal(journal))
         result = to_result(output, call_id=call.id, name=call.name)
-    except (JournalError, Unanswered):
+    except (Drained, JournalError, Unanswered):
         raise
     except Exception as error:  # noqa: BLE001  # the model that gave the task reads what came of it
         result = to_failure(error, call_id=call.id, name=call.name)

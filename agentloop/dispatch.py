@@ -13,7 +13,7 @@ from typing import Any
 
 from agentloop.approvals import Granted, Ruling, Settled
 from agentloop.early import Answered
-from agentloop.errors import JournalMismatch, LimitReached
+from agentloop.errors import Drained, JournalMismatch, LimitReached
 from agentloop.events import CallEnded, CallProgress, CallStarted, Emit
 from agentloop.journal import Unanswered
 from agentloop.messages import ToolCall, ToolResult
@@ -191,6 +191,8 @@ async def _made(call: ToolCall, run: Run) -> ToolResult:
     try:
         async with gate(tool, call.arguments):
             return await _called(tool, call, run)
+    except Drained:
+        raise
     except Exception as error:  # noqa: BLE001  # the tool's lock is the developer's own function; the tool itself raises nothing
         return to_failure(error, call_id=call.id, name=tool.name)
 

@@ -11,6 +11,7 @@ AgentLoopError
 │   ├── RunLocked              somebody else goes on with the run right now
 │   ├── JournalDamaged         the place where it is kept holds what nobody wrote
 │   └── JournalMismatch        the run was written down by another format, another prompt or other tools
+├── Drained                    the process was told to stop, and the run with it
 ├── LimitReached               the run spent all that it was allowed
 └── ModelError                 the model could not be asked, or did not answer as it should
     ├── ModelConnectError      no connection
@@ -82,6 +83,10 @@ class JournalDamaged(JournalError):
 
 class JournalMismatch(JournalError):
     """The run was written down by another format, another prompt or other tools; the message says what differs."""
+
+
+class Drained(AgentLoopError):
+    """The process was told to stop, and the run ended in good order; it can be resumed."""
 
 
 class LimitReached(AgentLoopError):

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from agentloop.deltas import Delta, RestartDelta, ShownDelta, ToolCallDelta
 from agentloop.dispatch import answer_early, dispatch
+from agentloop.draining import Drain, drained
 from agentloop.early import Early
 from agentloop.errors import LengthLimit, LimitReached, ModelError
 from agentloop.events import Notice, PartialOutput, Replied, StepStarted
-from agentloop.messages import Reply, Request, Settings
+from agentloop.messages import Reply, Request
 from agentloop.questions import heard
 from agentloop.run import REPLY, Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
@@ -20,17 +21,21 @@ from agentloop.whole import must_be_whole
 async def advance(run: Run) -> None:
     """Move the run forward until it is done or must wait for a person."""
     try:
-        while await _moved(run):
-            pass
+        with drained(nested=run.budget.depth > 0) as drain:
+            while await _moved(run, drain):
+                pass
     finally:
         if run.early:
             await run.early.end()
 
 
-async def _moved(run: Run) -> bool:
+async def _moved(run: Run, drain: Drain | None) -> bool:
     """Make the next move, and say whether there may be another."""
     try:
-        match run.transcript.next_move(run.waits):
+        move = run.transcript.next_move(run.waits)
+        if drain and isinstance(move, Ask | Dispatch):
+            drain.check()
+        match move:
             case Ask():
                 await ask(run)
             case Dispatch(calls):
@@ -123,7 +128,7 @@ def _early(run: Run, step: int) -> Early:
 
 
 def _request(run: Run, most: int | None) -> Request:
-    settings = _settings(run)
+    settings = run.settings_now()
     return Request(
         messages=run.transcript.asked,
         instructions=run.instructions,
@@ -134,14 +139,3 @@ def _request(run: Run, most: int | None) -> Request:
         step=run.transcript.replies,
         stream=run.stream,
     )
-
-
-def _settings(run: Run) -> Settings:
-    # A model that is told to correct its answer has called what it needed, and one at its limit may call no more.
-    if run.corrections or run.limited:
-        return replace(run.settings, tool_choice="none")
-    # A model that must call a tool in each reply would never finish.
-    forced = run.settings.tool_choice not in {None, "auto", "none"}
-    if forced and run.transcript.asked[-1].role == "tool":
-        return replace(run.settings, tool_choice="auto")
-    return run.settings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from agentloop.approvals import Granted, Rules, Ruling, auto, rule, rule_doubt
@@ -146,6 +146,17 @@ class Run:
             tool = read_on(self._whole)
             self.tools = {**self.tools, tool.name: tool}
             self.descriptions = (*self.descriptions, tool.description)
+
+    def settings_now(self) -> Settings:
+        """Say how the model is asked next."""
+        # A model that is told to correct its answer has called what it needed, and one at its limit may call no more.
+        if self.corrections or self.limited:
+            return replace(self.settings, tool_choice="none")
+        # A model that must call a tool in each reply would never finish.
+        forced = self.settings.tool_choice not in {None, "auto", "none"}
+        if forced and self.transcript.asked[-1].role == "tool":
+            return replace(self.settings, tool_choice="auto")
+        return self.settings
 
     def count(self, usage: Usage) -> None:
         """Count what the last reply took."""

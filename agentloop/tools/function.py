@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar,
 
 from typing_extensions import Unpack
 
-from agentloop.errors import InvalidArguments, ToolDefinitionError
+from agentloop.errors import Drained, InvalidArguments, ToolDefinitionError
 from agentloop.messages import Text, ToolCall, ToolDescription, ToolResult
 from agentloop.tools.context import Context
 from agentloop.tools.deadline import NoResult, within
@@ -104,7 +104,7 @@ class Tool(Generic[P, R]):
                 return await self._answer(call, context)
             except InvalidArguments as error:
                 return ToolResult(call.id, str(error), is_error=True, name=self.name)
-            except (KeyboardInterrupt, GeneratorExit):
+            except (KeyboardInterrupt, GeneratorExit, Drained):
                 raise
             except Failed as failed:
                 if not tries:
