@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, overload
@@ -17,6 +18,7 @@ from agentloop.events import Emit, Nested, RunEnded, RunStarted, unheard
 from agentloop.journal import Unanswered, Work
 from agentloop.journal.runs import Runs, store_at
 from agentloop.journal.store import Store
+from agentloop.journal.travel import Replaying
 from agentloop.journal.typed import TypedJournal
 from agentloop.limits import Budget, Limits
 from agentloop.lives import END, ENDING, Ending, begin, take_up
@@ -213,9 +215,13 @@ class Agent(Generic[Out]):
 
         def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
             life = Life(deps=deps, emit=emit, room=room if deltas else None)
-            return self._go_on(begun, life) if goes_on else self._live(begun, life)
+            return self._go_on(begun, life, taken_up=taken_up) if goes_on else self._live(begun, life)
 
-        return Stream(start, begun)
+        def taken_up(transcript: Transcript) -> None:
+            stream.transcript = transcript
+
+        stream = Stream(start, begun)
+        return stream
 
     async def resume(
         self,
@@ -244,7 +250,27 @@ class Agent(Generic[Out]):
             raise ConfigurationError(f"the agent has no journal to find the run {before!r} in; write Agent(..., journal='runs.db')")
         return await self._live(Transcript(run_id=before), life)
 
-    async def _go_on(self, before: Transcript, life: Life) -> Result[Out]:
+    async def replay(self, run_id: str, *, emit: Emit = unheard) -> Result[Out]:
+        """Live a run of the journal over again, from what it wrote down alone: no model is asked, no tool is called, nothing is written.
+
+        Args:
+            run_id: The run.
+            emit: Is told its events.
+
+        Raises:
+            JournalMismatch: The agent would do what the run did not, or the run was cut off there.
+        """
+        if self._store is None:
+            raise ConfigurationError(f"the agent has no journal to find the run {run_id!r} in; write Agent(..., journal='runs.db')")
+        return await self._live(Transcript(run_id=run_id), Life(emit=emit, other_tools=True), store=Replaying(self._store))
+
+    def with_journal(self, journal: str | Path | Store) -> Agent[Out]:
+        """Make the same agent, whose runs are written down there."""
+        same = copy(self)
+        same._store = store_at(journal)  # noqa: SLF001  # an agent's own
+        return same
+
+    async def _go_on(self, before: Transcript, life: Life, *, taken_up: Callable[[Transcript], None] = lambda _: None) -> Result[Out]:
         """Go on with a run that a transcript is the state of; a journal that knows it knows more, but for what people said since."""
         if self._store is None or not await self._store.records(before.run_id):
             return await self._live(before, life)
@@ -252,12 +278,15 @@ class Agent(Generic[Out]):
         for waiting in await runs.waiting(before.run_id):
             if waiting.run_id == before.run_id and waiting.call.id in before.decisions:
                 await runs.say(waiting, before.decisions[waiting.call.id])
-        return await self._live(Transcript(run_id=before.run_id), life)
+        known = Transcript(run_id=before.run_id)
+        taken_up(known)
+        return await self._live(known, life)
 
-    async def _live(self, transcript: Transcript, life: Life) -> Result[Out]:
-        if self._store is None:
+    async def _live(self, transcript: Transcript, life: Life, *, store: Store | None = None) -> Result[Out]:
+        store = store or self._store
+        if store is None:
             return await self._advance(transcript, life)
-        async with self._store.open(transcript.run_id, life.works) as journal:
+        async with store.open(transcript.run_id, life.works) as journal:
             life = replace(life, journal=TypedJournal(journal))
             result = await self._advance(transcript, life)
             if result.done:

@@ -426,6 +426,23 @@ async def test_what_was_done_before_is_told_again_and_marked(store):
     assert stream.transcript.messages == stream.result.transcript.messages
 
 
+async def test_a_stream_of_a_run_that_goes_on_has_its_transcript(store):
+    @tool(needs_approval=True)
+    def pay() -> str:
+        "Pay."
+        return "paid"
+
+    agent = Agent(Scripted(calls("pay"), says("Done.")), tools=[pay], journal=store)
+    paused = await agent.run("Pay.", run_id="bill")
+    paused.transcript.approve(paused.waiting[0].id)
+
+    async with agent.stream(paused) as stream:
+        async for _ in stream:
+            pass
+
+    assert stream.transcript.text == "Done."
+
+
 async def test_a_stream_that_was_left_goes_on_from_the_journal(store):
     agent = Agent(Scripted(calls("look"), says("Sun.")), tools=[look], journal=store)
     async with agent.stream("Sun?", run_id="sky") as stream:
