@@ -60,7 +60,7 @@ class Life:
     in_doubt: InDoubt = "wait"
     other_tools: bool = False
     """Whether open calls may be made with tools that have changed."""
-    changed: Mapping[str, str] = field(default_factory=dict[str, str])
+    changed: Mapping[str, str] | None = None
     """Those tools, where they may not."""
 
 
@@ -176,7 +176,7 @@ class Agent(Generic[Out]):
         Raises:
             AgentLoopError: The run failed or reached a limit. `.result` holds how far it got, and can be resumed.
         """
-        return await self._live(_begin(prompt, transcript, run_id), Life(deps=deps))
+        return await self._live(_begin(prompt, transcript, _own(run_id)), Life(deps=deps))
 
     def run_sync(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None, run_id: str | None = None) -> Result[Out]:
         """Do what `run` does, for code without an event loop.
@@ -211,7 +211,7 @@ class Agent(Generic[Out]):
         if isinstance(work, Transcript | Result) and (transcript is not None or run_id is not None):
             raise ConfigurationError("a run that goes on has its transcript and its name already; leave transcript= and run_id= out")
         goes_on = isinstance(work, Transcript | Result)
-        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript, run_id)
+        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript, _own(run_id))
 
         def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
             life = Life(deps=deps, emit=emit, room=room if deltas else None)
@@ -248,7 +248,7 @@ class Agent(Generic[Out]):
             return await self._go_on(_before(before), life)
         if self._store is None:
             raise ConfigurationError(f"the agent has no journal to find the run {before!r} in; write Agent(..., journal='runs.db')")
-        return await self._live(Transcript(run_id=before), life)
+        return await self._live(Transcript(run_id=_own(before)), life)
 
     async def replay(self, run_id: str, *, emit: Emit = unheard) -> Result[Out]:
         """Live a run of the journal over again, from what it wrote down alone: no model is asked, no tool is called, nothing is written.
@@ -324,6 +324,7 @@ class Agent(Generic[Out]):
             works=within.works,
             journal=journal,
             in_doubt=within.in_doubt,
+            other_tools=within.other_tools is None,
         )
         run_id = f"{within.transcript.run_id}/{within.place(call)}" if journal.keeps else None
         result = await self._advance(_begin(task, None, run_id), life)
@@ -342,7 +343,7 @@ class Agent(Generic[Out]):
                 if transcript
                 else take_up(life.journal, transcript, tools=self._tools)
             )
-            life = replace(life, changed={} if life.other_tools else others)
+            life = replace(life, changed=None if life.other_tools else others)
         run = self._run(transcript, life)
         run.emit(RunStarted(transcript.run_id))
         deadline = asyncio.timeout(self.limits.seconds)
@@ -399,6 +400,13 @@ def _check_choice(choice: str | None, tools: Sequence[str]) -> None:
         raise ConfigurationError(
             f"tool_choice={choice!r} is no tool of the agent; choose auto, none, required or one of: {', '.join(tools)}"
         )
+
+
+def _own(run_id: str | None) -> str | None:
+    if run_id is not None and "/" in run_id:
+        around = run_id.partition("/")[0]
+        raise ConfigurationError(f"{run_id!r} names a run inside the run {around!r}; resume that one, or choose a run_id without '/'")
+    return run_id
 
 
 def _begin(prompt: Prompt, before: Transcript | None, run_id: str | None) -> Transcript:

@@ -88,9 +88,9 @@ def answer_early(call: ToolCall, run: Run) -> Coroutine[Any, Any, Answered] | No
 
 
 def _answer(call: ToolCall, run: Run, *, begun: str) -> Awaitable[None]:
-    tool = run.tools.get(call.name)
-    if run.journal.keeps and tool is not None and tool.delegate is not None and isinstance(run.ruling(call), Granted):
-        return _delegated(call, tool.delegate(call, _context(call, run, progress=lambda _: None)), run)
+    tool, ruling = run.tools.get(call.name), run.ruling(call)
+    if run.journal.keeps and tool is not None and tool.delegate is not None and isinstance(ruling, Granted):
+        return _delegated(call, ruling, tool.delegate(ruling.call, _context(ruling.call, run, progress=lambda _: None)), run=run)
     _check_same(call, run)
     in_doubt = begun != run.journal.life and _leaves_doubt(call, run)
     step = run.journal.step(run.place(call), lambda: _outcome(call, run, in_doubt=in_doubt), form=OUTCOME)
@@ -150,22 +150,23 @@ async def _reconciled(call: ToolCall, run: Run) -> Outcome | None:
 
 def _check_same(call: ToolCall, run: Run) -> None:
     """Make sure that a call which an earlier life wrote down is for a tool as it was then."""
-    if run.replays and call.name in run.other_tools:
+    if run.replays and run.other_tools and call.name in run.other_tools:
         raise JournalMismatch(
             f"the run {run.transcript.run_id!r} calls {call.name!r}, which {run.other_tools[call.name]} since the run began; "
             "resume it with the tools it had, or with resume(..., other_tools=True)"
         )
 
 
-async def _delegated(call: ToolCall, work: Awaitable[ToolResult], run: Run) -> None:
-    run.emit(CallStarted(call))
-    started = monotonic()
-    try:
-        result = await work
-    except Unanswered:
-        # It waits for a person itself, and this run with it.
-        run.held.add(call.id)
-        return
+async def _delegated(call: ToolCall, granted: Granted, work: Awaitable[ToolResult], *, run: Run) -> None:
+    async with run.slots:
+        run.emit(CallStarted(granted.call))
+        started = monotonic()
+        try:
+            result = granted.told(await work)
+        except Unanswered:
+            # It waits for a person itself, and this run with it.
+            run.held.add(call.id)
+            return
     run.write(result)
     run.emit(CallEnded(call, result, monotonic() - started))
 

@@ -21,7 +21,7 @@ class Result(Generic[Out]):
 
     transcript: Transcript
     usage: Usage
-    """The tokens of this run, or since it was resumed."""
+    """The tokens of this run; since it was resumed, unless a journal knows them all."""
     steps: int
     """How often the model was asked in it."""
     waiting: tuple[ToolCall, ...] = ()

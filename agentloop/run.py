@@ -103,8 +103,8 @@ class Run:
     """How many questions on each call were answered, by the calls' ids."""
     held: set[str] = field(default_factory=set[str])
     """The calls given to agents that wait for a person themselves, by their ids."""
-    other_tools: Mapping[str, str] = field(default_factory=dict[str, str])
-    """The tools that have changed since the run began, and how."""
+    other_tools: Mapping[str, str] | None = None
+    """The tools that have changed since the run began, and how; None where that does not matter."""
     replays: bool = False
     """Whether the last reply was written down by an earlier life of the run."""
     tokens_read: int = 0

@@ -387,6 +387,29 @@ async def test_an_agent_in_an_agent_waits_for_a_person_and_its_caller_with_it(st
     assert (result.text, power.made) == ("Done.", ["ann"])
 
 
+async def test_a_person_edits_the_task_of_an_agent_in_an_agent(store):
+    inner_model = Scripted(says("Rainy."))
+    inner = Agent(inner_model, name="scout")
+    model = Scripted(calls("scout", task="Sun?"), says("Done."))
+    agent = Agent(model, tools=[inner.as_tool("Scouts.")], journal=store, approvals="ask")
+    paused = await agent.run("Sun?", run_id="sky")
+
+    await Runs(store).approve("sky", paused.waiting[0].id, arguments={"task": "Rain?"})
+    await agent.resume("sky")
+
+    assert inner_model.heard[0].text == "Rain?"
+    assert model.heard[-1].results[0].content.startswith("A person changed the arguments")
+
+
+async def test_a_run_inside_a_run_is_not_taken_up_by_itself(store):
+    agent = Agent(Scripted(), journal=store)
+
+    with pytest.raises(ConfigurationError, match=r"'sky/0/0' names a run inside the run 'sky'; resume that one"):
+        await agent.resume("sky/0/0")
+    with pytest.raises(ConfigurationError, match="choose a run_id without '/'"):
+        await agent.run("Sun?", run_id="sky/0")
+
+
 async def test_an_agent_in_an_agent_that_was_cut_off_goes_on_in_its_middle(store):
     power = Power()
     inner_model = Scripted(calls("send", to="ann"), says("Sent it."))
