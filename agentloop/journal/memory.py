@@ -42,7 +42,7 @@ class MemoryStore:
         if known not in {None, value}:
             raise JournalError(f"the run {run_id!r} was told something else under {key!r} before; the first word holds")
         if known is None:
-            self.write(run_id, key, value)
+            self.write(run_id, key, value=value)
 
     async def records(self, run_id: str, *, after: int = 0) -> Sequence[Record]:
         """Read what a run wrote down and was told, in its order."""
@@ -57,7 +57,7 @@ class MemoryStore:
         record = self._by_run.get(run_id, {}).get(key)
         return record.value if record else None
 
-    def write(self, run_id: str, key: str, value: str) -> None:
+    def write(self, run_id: str, key: str, *, value: str) -> None:
         """Record a value."""
         record = Record(len(self._records) + 1, run_id, key, value, time.time())
         self._records.append(record)
@@ -75,7 +75,7 @@ class _MemoryJournal:
         if known is not None:
             return known
         value = await fn(*args)
-        self._store.write(self._run_id, key, value)
+        self._store.write(self._run_id, key, value=value)
         return value
 
     async def wait(self, key: str) -> str:
