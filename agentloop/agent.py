@@ -3,41 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, Literal, overload
 
+from pydantic_core import from_json
 from typing_extensions import TypeVar
 
 from agentloop.approvals import Bounded, Judge, Policy, PolicyName, policy_of
 from agentloop.delegation import agent_tool
 from agentloop.errors import AgentLoopError, BadTranscript, ConfigurationError
 from agentloop.events import Emit, Nested, RunEnded, RunStarted, unheard
-from agentloop.journal import Unanswered, Work
+from agentloop.journal import Journal, Unanswered, Work, note
 from agentloop.journal.runs import Runs, store_at
 from agentloop.journal.store import Store
 from agentloop.journal.travel import Replaying
 from agentloop.journal.typed import TypedJournal
+from agentloop.journal.written import END, ENDING, Ending
 from agentloop.limits import Budget, Limits
-from agentloop.lives import END, ENDING, Ending, begin, take_up
+from agentloop.lives import begin, take_up
 from agentloop.loop import advance
 from agentloop.messages import Message, Settings, UserPart, user
 from agentloop.models import Model
 from agentloop.models.providers import model as model_named
 from agentloop.models.retries import ending_at
 from agentloop.output import Output
+from agentloop.placing import place, read_said, run_in, written
+from agentloop.plans import carry_out, plan, taken_up
 from agentloop.result import Result, result_of
 from agentloop.run import Run
 from agentloop.stream import Stream
 from agentloop.tools import Toolset
 from agentloop.tools.collection import collect
+from agentloop.tools.companions import delegating
 from agentloop.tools.context import Context
 from agentloop.tools.function import Tool
 from agentloop.tools.hosted import Hosted
 from agentloop.tools.options import Effect
 from agentloop.transcript import Transcript
+from agentloop.undoing import undo
 
 Out = TypeVar("Out", default=str)
 
@@ -162,10 +171,12 @@ class Agent(Generic[Out]):
         names = (*self._tools, *(tool.kind for tool in self._hosted))
         return f"<Agent {self.name!r}: {self.model.name}, tools: {', '.join(names) or 'none'}>"
 
-    async def run(
+    def run(
         self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None, run_id: str | None = None
-    ) -> Result[Out]:
+    ) -> Coroutine[Any, Any, Result[Out]]:
         """Work on the prompt until the model has finished, or a call needs a person's word.
+
+        In a flow it is a step, which takes its number when it is called, and its run is written down with the flow's.
 
         Args:
             prompt: What is wanted: text, or text with pictures and files.
@@ -176,7 +187,21 @@ class Agent(Generic[Out]):
         Raises:
             AgentLoopError: The run failed or reached a limit. `.result` holds how far it got, and can be resumed.
         """
-        return await self._live(_begin(prompt, transcript, _own(run_id)), Life(deps=deps))
+        begun = _begin(prompt, transcript, _own(run_id))
+        if (flow := place.get()) is None:
+            return self._live(begun, Life(deps=deps))
+        perform = partial(self._perform, begun=begun, life=Life(deps=deps, works=flow.works, in_doubt=flow.in_doubt))
+        return run_in(flow, perform, agent=self.name, begun=begun, output=self._output, run_id=run_id)
+
+    async def work(self, journal: Journal, given: str) -> str:
+        """Do the work over a journal, as a worker does: of a prompt as JSON, a text or a list of parts, it makes an outcome as JSON."""
+        run_id = from_json(await journal.step("run", note, json.dumps(secrets.token_hex(8))))
+        return await self._perform(journal, run_id, begun=read_said(given), life=Life(works=getattr(journal, "works", {})))
+
+    async def _perform(self, journal: Journal | None, run_id: str, *, begun: Transcript, life: Life) -> str:
+        if journal is None:
+            return written(await self._live(begun, life))
+        return written(await self._advance(begun.copy(run_id=run_id), replace(life, journal=TypedJournal(journal))))
 
     def run_sync(self, prompt: Prompt, *, deps: Any = None, transcript: Transcript | None = None, run_id: str | None = None) -> Result[Out]:
         """Do what `run` does, for code without an event loop.
@@ -264,6 +289,15 @@ class Agent(Generic[Out]):
             raise ConfigurationError(f"the agent has no journal to find the run {run_id!r} in; write Agent(..., journal='runs.db')")
         return await self._live(Transcript(run_id=run_id), Life(emit=emit, other_tools=True), store=Replaying(self._store))
 
+    undo = undo
+    plan = plan
+    carry_out = carry_out
+
+    @property
+    def tools(self) -> Mapping[str, Tool[..., Any]]:
+        """What the agent may call, by name."""
+        return self._tools
+
     def with_journal(self, journal: str | Path | Store) -> Agent[Out]:
         """Make the same agent, whose runs are written down there."""
         same = copy(self)
@@ -286,9 +320,10 @@ class Agent(Generic[Out]):
         store = store or self._store
         if store is None:
             return await self._advance(transcript, life)
+        agent = await taken_up(self, store, run_id=transcript.run_id, deps=life.deps)
         async with store.open(transcript.run_id, life.works) as journal:
             life = replace(life, journal=TypedJournal(journal))
-            result = await self._advance(transcript, life)
+            result = await agent._advance(transcript, life)  # noqa: SLF001  # an agent's own
             if result.done:
                 await life.journal.note(END, Ending(result.steps, result.usage, result.text), form=ENDING)
             return result
@@ -305,14 +340,15 @@ class Agent(Generic[Out]):
             name: How a model calls it; the agent's name by default.
             effect: What giving it the same task again would do: that of the worst of its tools.
         """
-        return agent_tool(self._nested, agent=self.name, description=description, name=name or self.name, effect=effect)
+        made = agent_tool(self._nested, agent=self.name, description=description, name=name or self.name, effect=effect)
+        return delegating(made, self._tools, hosted=self._hosted)
 
-    async def _nested(self, task: str, context: Context[Any], journal: TypedJournal) -> Out:
+    async def _nested(self, task: str, context: Context[Any], journal: TypedJournal) -> Result[Out]:
         """Work inside another run, on its budget and with no more rights."""
         within: Run | None = context.run
         call = context.call
         if within is None or call is None:
-            return (await self.run(task, deps=context.deps)).output
+            return await self.run(task, deps=context.deps)
         deepest = min(account.limits.depth for account in within.budget.accounts)
         if within.budget.depth >= deepest:
             raise RecursionError(f"agents may be {deepest} deep in one another, and this one would be deeper; do it without")
@@ -334,7 +370,7 @@ class Agent(Generic[Out]):
             raise PermissionError(
                 f"it needs a person's word on {', '.join(each.name for each in result.waiting)}, which nobody can give here"
             )
-        return result.output
+        return result
 
     async def _advance(self, transcript: Transcript, life: Life) -> Result[Out]:
         if life.journal.keeps:

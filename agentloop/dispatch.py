@@ -16,11 +16,12 @@ from agentloop.early import Answered
 from agentloop.errors import Drained, JournalMismatch, LimitReached
 from agentloop.events import CallEnded, CallProgress, CallStarted, Emit
 from agentloop.journal import Unanswered
+from agentloop.journal.written import LIFE, OUTCOME, Outcome
 from agentloop.messages import ToolCall, ToolResult
-from agentloop.run import LIFE, OUTCOME, Outcome, Run
+from agentloop.run import Run
 from agentloop.tools.collection import describe_unknown
 from agentloop.tools.context import Context
-from agentloop.tools.function import Tool
+from agentloop.tools.function import Delegated, Tool
 from agentloop.tools.gates import gate
 from agentloop.tools.results import to_failure
 from agentloop.transcript import Question
@@ -91,7 +92,6 @@ def _answer(call: ToolCall, run: Run, *, begun: str) -> Awaitable[None]:
     tool, ruling = run.tools.get(call.name), run.ruling(call)
     if run.journal.keeps and tool is not None and tool.delegate is not None and isinstance(ruling, Granted):
         return _delegated(call, ruling, tool.delegate(ruling.call, _context(ruling.call, run, progress=lambda _: None)), run=run)
-    _check_same(call, run)
     in_doubt = begun != run.journal.life and _leaves_doubt(call, run)
     step = run.journal.step(run.place(call), lambda: _outcome(call, run, in_doubt=in_doubt), form=OUTCOME)
     return _written(step, call, run)
@@ -116,6 +116,7 @@ async def _written(step: Awaitable[tuple[Outcome, bool]], call: ToolCall, run: R
 
 
 async def _outcome(call: ToolCall, run: Run, *, in_doubt: bool) -> Outcome:
+    _check_same(call, run)
     begun = run.early.taken(call) if run.early else None
     if in_doubt and (found := await _reconciled(call, run)) is not None:
         return found
@@ -157,18 +158,17 @@ def _check_same(call: ToolCall, run: Run) -> None:
         )
 
 
-async def _delegated(call: ToolCall, granted: Granted, work: Awaitable[ToolResult], *, run: Run) -> None:
+async def _delegated(call: ToolCall, granted: Granted, work: Awaitable[Delegated], *, run: Run) -> None:
     async with run.slots:
-        run.emit(CallStarted(granted.call))
-        started = monotonic()
         try:
-            result = granted.told(await work)
+            done = await work
         except Unanswered:
             # It waits for a person itself, and this run with it.
             run.held.add(call.id)
             return
+    result = granted.told(done.result)
     run.write(result)
-    run.emit(CallEnded(call, result, monotonic() - started))
+    run.emit(CallEnded(call, result, done.seconds, done.replayed))
 
 
 async def _result(call: ToolCall, ruling: Ruling, run: Run) -> ToolResult:

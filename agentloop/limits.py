@@ -192,6 +192,13 @@ class Budget:
                 each.usage += usage
                 each.money += each.limits.price.of(usage) if each.limits.price else 0
 
+    def recount(self, *, steps: int, usage: Usage) -> None:
+        """Count what a run inside this one took in an earlier life; it is spent, so no limit refuses it."""
+        with self.shared.lock:
+            for each in self.accounts:
+                each.steps += steps
+        self.spend(usage)
+
     def spent(self) -> LimitReached:
         """Make the error of a run that has no tokens or no money left."""
         least = min(self._counted, key=lambda each: each.most_output(0))

@@ -5,50 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pydantic_core import from_json
 
 from agentloop.errors import ConfigurationError, JournalMismatch
-from agentloop.journal.typed import Form, TypedJournal
-from agentloop.messages import Usage
+from agentloop.journal.typed import TypedJournal
+from agentloop.journal.written import BEGINNING, BEGUN, FORMAT, Begun
 from agentloop.tools.function import Tool
 from agentloop.transcript import Transcript
-
-FORMAT = 1
-"""The format of what runs write down; one that is not known is refused."""
-BEGINNING = "input"
-"""The key of the first record of a run."""
-END = "end"
-"""The key of the last record of a run that is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """The first record of a run."""
-
-    agent: str
-    tools: Mapping[str, str]
-    """The hash of each tool's definition, by its name."""
-    transcript: Any
-    """What was said before the run began, the prompt included, as `Transcript.to_json` writes it."""
-    format: int = FORMAT
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The last record of a run that is done."""
-
-    steps: int
-    usage: Usage
-    text: str
-    """The words of the last message."""
-
-
-ENDING: Form[Ending] = Form(Ending)
-_BEGINNING: Form[Beginning] = Form(Beginning)
-
 
 OtherTools = Mapping[str, str]
 """The tools that have changed since a run began, and how."""
@@ -62,10 +27,10 @@ async def begin(journal: TypedJournal, transcript: Transcript, *, agent: str, to
     """
     hashes = {name: _hash(tool) for name, tool in tools.items()}
 
-    async def beginning() -> Beginning:
-        return Beginning(agent, hashes, from_json(transcript.to_json()))
+    async def beginning() -> Begun:
+        return Begun(agent, hashes, from_json(transcript.to_json()))
 
-    recorded, known = await journal.step(BEGINNING, beginning, form=_BEGINNING)
+    recorded, known = await journal.step(BEGINNING, beginning, form=BEGUN)
     if known and _transcript(recorded).messages != transcript.messages:
         raise JournalMismatch(f"the run {transcript.run_id!r} was begun with another prompt; resume it, or choose another run_id")
     return _others(recorded, hashes)
@@ -82,7 +47,7 @@ async def take_up(journal: TypedJournal, transcript: Transcript, *, tools: Mappi
         run_id = transcript.run_id
         raise ConfigurationError(f"there is no run {run_id!r} in the journal; begin it with agent.run(..., run_id={run_id!r})")
 
-    recorded, _ = await journal.step(BEGINNING, missing, form=_BEGINNING)
+    recorded, _ = await journal.step(BEGINNING, missing, form=BEGUN)
     said = _transcript(recorded)
     for message in said:
         transcript.add(message)
@@ -91,13 +56,13 @@ async def take_up(journal: TypedJournal, transcript: Transcript, *, tools: Mappi
     return _others(recorded, {name: _hash(tool) for name, tool in tools.items()})
 
 
-def _transcript(recorded: Beginning) -> Transcript:
+def _transcript(recorded: Begun) -> Transcript:
     if recorded.format != FORMAT:
         raise JournalMismatch(f"the run is written in format {recorded.format}, and this version reads {FORMAT}; use the one that wrote it")
     return Transcript.from_json(json.dumps(recorded.transcript))
 
 
-def _others(recorded: Beginning, hashes: Mapping[str, str]) -> OtherTools:
+def _others(recorded: Begun, hashes: Mapping[str, str]) -> OtherTools:
     return {name: _difference(name, hashes) for name, known in recorded.tools.items() if hashes.get(name) != known}
 
 

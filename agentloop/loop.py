@@ -10,9 +10,10 @@ from agentloop.draining import Drain, drained
 from agentloop.early import Early
 from agentloop.errors import LengthLimit, LimitReached, ModelError
 from agentloop.events import Notice, PartialOutput, Replied, StepStarted
+from agentloop.journal.written import REPLY
 from agentloop.messages import Reply, Request
 from agentloop.questions import heard
-from agentloop.run import REPLY, Run
+from agentloop.run import Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
 from agentloop.unpacking import unpacked
 from agentloop.whole import must_be_whole

@@ -12,9 +12,10 @@ from agentloop.early import Early
 from agentloop.errors import LimitReached, OutputInvalid
 from agentloop.events import Emit, unheard
 from agentloop.journal import Work
-from agentloop.journal.typed import Form, TypedJournal
+from agentloop.journal.typed import TypedJournal
+from agentloop.journal.written import TOLD
 from agentloop.limits import Budget
-from agentloop.messages import HostedTool, Message, Reply, Settings, Text, ToolCall, ToolDescription, ToolResult, Usage, user
+from agentloop.messages import HostedTool, Message, Settings, Text, ToolCall, ToolDescription, ToolResult, Usage, user
 from agentloop.models import Model
 from agentloop.output import Mismatch, Output
 from agentloop.repeats import Repeats
@@ -22,15 +23,6 @@ from agentloop.tools.function import Tool
 from agentloop.tools.read_on import read_on
 from agentloop.tools.results import READ_ON
 from agentloop.transcript import Dispatch, Question, Transcript
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a call came to, as it is written down."""
-
-    result: ToolResult | None
-    """None where an earlier life of the run began the call, and what it came to is not known."""
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +34,6 @@ class Doubt:
     times: int
     """How often that has happened."""
 
-
-REPLY: Form[Reply] = Form(Reply)
-OUTCOME: Form[Outcome] = Form(Outcome)
-TOLD: Form[tuple[Message, ...]] = Form(tuple[Message, ...])
-LIFE: Form[str] = Form(str)
 
 _ASKED_ONCE_MORE = {"steps", "calls", "repeats"}
 

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 PRINTS = {
     "files.py": '● grep({"pattern":"harbour"})\n● read_file({"path":"letters/may.txt"})\nThe letter says: 2\tthe harbour is open again.\n',
+    "flow.py": 'It asks {"question":"Book Casa Lua and TP 571?"}\nbooked Casa Lua and TP 571\n',
     "two_agents.py": "Malta has 172,000 people more.\n",
     "weather.py": "It is 45 °F.\n",
     "web_search.py": (

@@ -9,16 +9,9 @@ import click
 
 from agentloop.cli.exits import Commands, ExitCode
 from agentloop.cli.listing import list_models, list_plugins, list_tools
-from agentloop.cli.run import Form, Wish, run
-
-_targets = click.option(
-    "-T",
-    "--tools",
-    "targets",
-    multiple=True,
-    metavar="TOOLS",
-    help="Tools: a plugin ('files', 'files:root=.') or 'module:attribute'; may be given again.",
-)
+from agentloop.cli.options import agent_options, output_options, targets_option, wish_of
+from agentloop.cli.run import run
+from agentloop.cli.runs import runs
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -38,32 +31,23 @@ def _demo() -> ExitCode:
 
 @app.command("run")
 @click.argument("prompt")
-@_targets
-@click.option("-m", "--model", required=True, envvar="AGENTLOOP_MODEL", help="A model: 'openai:gpt-4o'; with --base-url a bare name too.")
-@click.option("--base-url", metavar="URL", help="Where to ask instead: 'http://127.0.0.1:8080/v1'.")
-@click.option("--instructions", default="", metavar="TEXT", help="What the model is told first.")
-@click.option("--max-steps", type=click.IntRange(min=1), metavar="N", help="How often the model may be asked; 25 by default.")
-@click.option(
-    "--approvals",
-    type=click.Choice(["auto", "ask", "read_only", "deny"]),
-    default="auto",
-    help="Which calls you are asked about: as their tools want it, all that do more than read, or none, which refuses them.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print the whole result as JSON.")
-@click.option("--jsonl", "as_lines", is_flag=True, help="Print the events as they come, one JSON object a line.")
-@click.option("--no-stream", is_flag=True, help="Ask for whole replies, for servers that cannot stream.")
-@click.option("-v", "--verbose", is_flag=True, help="Show results, thoughts and tokens too.")
-def _run(*, as_json: bool, as_lines: bool, no_stream: bool, prompt: str, **wish: Any) -> ExitCode:
+@agent_options
+@click.option("--journal", metavar="FILE", envvar="AGENTLOOP_JOURNAL", help="Write the run down there, so that it can be resumed.")
+@click.option("--run-id", metavar="NAME", help="What the run is called in the journal.")
+@output_options
+@click.pass_context
+def _run(context: click.Context, /, *, prompt: str, run_id: str | None, **options: Any) -> ExitCode:
     """Run an agent on PROMPT; '-' reads it from stdin.
 
     The answer goes to stdout, everything else to stderr.
     """
-    if as_json and as_lines:
-        raise click.UsageError("--json and --jsonl exclude each other; choose one")
-    if as_lines and no_stream:
-        raise click.UsageError("--jsonl needs the events that --no-stream leaves out; choose one")
-    form: Form = "json" if as_json else "jsonl" if as_lines else "text"
-    return run(Wish(prompt=sys.stdin.read() if prompt == "-" else prompt, form=form, stream=not no_stream, **wish))
+    if run_id is not None and not options["journal"]:
+        raise click.UsageError("--run-id names a run in a journal; give --journal too")
+    wish = wish_of(context, prompt=sys.stdin.read() if prompt == "-" else prompt, run_id=run_id, **options)
+    return run(wish)
+
+
+app.add_command(runs)
 
 
 @app.command("models")
@@ -80,7 +64,7 @@ def _tools() -> None:
 
 
 @_tools.command("list")
-@_targets
+@targets_option
 def _list_tools(targets: tuple[str, ...]) -> None:
     """List the tools that -T names, as a model would be told of them."""
     if not targets:

@@ -14,6 +14,7 @@ from agentloop.errors import (
     AgentLoopError,
     ConfigurationError,
     ContentFiltered,
+    Drained,
     LengthLimit,
     LimitReached,
     ModelError,
@@ -37,6 +38,8 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
     READER_GONE = 141
     """As for a program that the signal SIGPIPE ends."""
+    STOPPED = 143
+    """As for a program that the signal SIGTERM ends: the run ended in good order."""
 
 
 class Commands(click.Group):
@@ -70,6 +73,8 @@ def exit_code(error: AgentLoopError) -> ExitCode:
             return ExitCode.LIMIT
         case ConfigurationError() | ToolDefinitionError():
             return ExitCode.USAGE
+        case Drained():
+            return ExitCode.STOPPED
         case ContentFiltered() | ModelRefused() | OutputInvalid():
             return ExitCode.FAILED
         case ModelError():

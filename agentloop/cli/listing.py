@@ -24,7 +24,7 @@ def list_tools(targets: Iterable[str]) -> None:
         PluginError: There is nothing of such a name.
     """
     tools = tools_named(targets).values()
-    _print_table([(_signature(tool), tool.options.effect, _rules(tool), _first_sentence(tool.description.description)) for tool in tools])
+    print_table([(_signature(tool), tool.options.effect, _rules(tool), _first_sentence(tool.description.description)) for tool in tools])
 
 
 def list_plugins() -> None:
@@ -32,7 +32,7 @@ def list_plugins() -> None:
     found = plugins.installed()
     if not found:
         sys.stdout.write("no installed package offers anything to agentloop\n")
-    _print_table([(plugin.name, plugin.group, f"{plugin.distribution} {plugin.version}", _state(plugin)) for plugin in found])
+    print_table([(plugin.name, plugin.group, f"{plugin.distribution} {plugin.version}", _state(plugin)) for plugin in found])
 
 
 def list_models(provider: str, *, base_url: str | None) -> None:
@@ -45,7 +45,7 @@ def list_models(provider: str, *, base_url: str | None) -> None:
     found = asyncio.run(listing.list_models(provider, base_url=base_url))
     if not found:
         sys.stdout.write(f"{provider} lists no models\n")
-    _print_table([(each.name, _thousands(each.context_tokens), each.title) for each in found])
+    print_table([(each.name, _thousands(each.context_tokens), each.title) for each in found])
 
 
 def _thousands(tokens: int | None) -> str:
@@ -74,7 +74,8 @@ def _state(plugin: plugins.Plugin) -> str:
     return f"broken: {plugin.cause}" if plugin.cause else plugin.value
 
 
-def _print_table(rows: Sequence[Sequence[str]]) -> None:
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print the rows, their cells in columns."""
     shown = [[one_line(cell, _DESCRIPTION_LENGTH) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:

@@ -1,32 +1,30 @@
-"""Runs an agent for one prompt, and asks the person at the terminal where a call needs it."""
+"""Runs an agent for one prompt, or goes on with a run that is written down."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import io
+import secrets
+import shlex
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from pydantic_core import from_json
 
 from agentloop.agent import Agent
 from agentloop.approvals import PolicyName
-from agentloop.cli.approval import Person, Undecided
+from agentloop.cli.conversation import Conversation, Talk, write_line
 from agentloop.cli.display import Display, display_on
-from agentloop.cli.escape import as_json
-from agentloop.cli.exits import ExitCode, say
+from agentloop.cli.escape import printable
+from agentloop.cli.exits import ExitCode
 from agentloop.cli.prints import ToolPrints
-from agentloop.cli.targets import model_at, tools_named
-from agentloop.errors import AgentLoopError
-from agentloop.events import Event
+from agentloop.cli.targets import agent_at, model_at, tools_named
+from agentloop.errors import AgentLoopError, ConfigurationError
+from agentloop.journal.runs import store_at
 from agentloop.limits import Limits
-from agentloop.messages import ToolCall
 from agentloop.result import Result
-from agentloop.tools.function import Tool
-from agentloop.transcript import Decision, Transcript
+from agentloop.transcript import Transcript
 
 Form = Literal["text", "json", "jsonl"]
 
@@ -35,8 +33,10 @@ Form = Literal["text", "json", "jsonl"]
 class Wish:
     """What the command line asks for."""
 
-    prompt: str
-    model: str
+    prompt: str = ""
+    model: str | None = None
+    agent: str | None = None
+    """Where the agent is, "module:attribute", instead of a model and all that follows down to the policy."""
     base_url: str | None = None
     targets: tuple[str, ...] = ()
     instructions: str = ""
@@ -46,6 +46,9 @@ class Wish:
     """What stdout gets: the answer, the result as JSON, or the events as lines of JSON."""
     stream: bool = True
     verbose: bool = False
+    journal: str | None = None
+    """The file in which the run is written down, if it is."""
+    run_id: str | None = None
 
 
 def run(wish: Wish) -> ExitCode:
@@ -54,99 +57,89 @@ def run(wish: Wish) -> ExitCode:
     Raises:
         AgentLoopError: The run failed.
     """
+    run_id = wish.run_id or secrets.token_hex(4)
+    return _talk(wish, run_id, lambda conversation: conversation.begin(wish.prompt, run_id=run_id))
+
+
+def resume(wish: Wish, run_id: str) -> ExitCode:
+    """Go on with a run that is written down, and give its answer.
+
+    Raises:
+        AgentLoopError: The run failed, or is not there.
+    """
+    return _talk(wish, run_id, lambda conversation: conversation.resume(run_id, verbose=wish.verbose))
+
+
+def agent_of(wish: Wish) -> Agent[Any]:
+    """Put the agent together that the options describe, or load the one that they name.
+
+    Raises:
+        ConfigurationError: They do neither, or there is no such agent.
+    """
+    if wish.agent is not None:
+        return agent_at(wish.agent)
+    if wish.model is None:
+        raise ConfigurationError("who shall answer is not said; give -m (a model: 'openai:gpt-4o') or -a (an agent: 'module:attribute')")
     tools = tools_named(wish.targets)
     limits = Limits(steps=wish.max_steps) if wish.max_steps else Limits()
     model = model_at(wish.model, base_url=wish.base_url)
-    agent = Agent(model, tools=tools.values(), instructions=wish.instructions, limits=limits, approvals=wish.approvals)
+    return Agent(model, tools=tools.values(), instructions=wish.instructions, limits=limits, approvals=wish.approvals)
+
+
+def _talk(wish: Wish, run_id: str, talk: Talk) -> ExitCode:
+    agent = agent_of(wish)
+    store = None if wish.journal is None else store_at(wish.journal)
+    if store is not None:
+        agent = agent.with_journal(store)
     out = sys.stdout
-    display = display_on(answer=out if wish.form == "text" else None, notes=sys.stderr, model=model.name, verbose=wish.verbose)
+    display = display_on(answer=out if wish.form == "text" else None, notes=sys.stderr, model=agent.model.name, verbose=wish.verbose)
     with contextlib.redirect_stdout(ToolPrints()), contextlib.closing(display):
-        conversation = _Conversation(agent, tools, wish, display=display, out=out)
+        lines = out if wish.form == "jsonl" else None
+        conversation = Conversation(agent, display=display, lines=lines, store=store, stream=wish.stream)
         try:
-            result, code = conversation.hold()
+            result, code = conversation.hold(talk)
         except KeyboardInterrupt:
             display.close()
             if wish.form == "json":
                 _print_interrupted(conversation.transcript, out)
+            _show_way_on(display, wish, run_id)
             raise
         except AgentLoopError as error:
             if wish.form == "json":
                 _print_result(error.result, out, error=error)
+            if error.result is not None:
+                _show_way_on(display, wish, run_id)
             raise
     if wish.form == "json":
         _print_result(result, out)
     if wish.verbose:
         display.note(_summary(result))
+    if not result.done:
+        _show_way_on(display, wish, run_id)
     return code
 
 
-class _Conversation:
-    """The run, with the person's word wherever it pauses."""
-
-    def __init__(self, agent: Agent[str], tools: Mapping[str, Tool[..., Any]], wish: Wish, *, display: Display, out: TextIO) -> None:
-        self._agent = agent
-        self._tools = tools
-        self._wish = wish
-        self._display = display
-        self.transcript = Transcript()
-        """What was said so far."""
-        self._show: Callable[[Event], None] = display.show
-        # Events are for a program, which has nobody to ask.
-        self._person = Person(answers=io.StringIO() if wish.form == "jsonl" else sys.stdin, out=sys.stderr)
-        if wish.form == "jsonl":
-            self._show = lambda event: _print_line(event, out)
-
-    def hold(self) -> tuple[Result[str], ExitCode]:
-        """Run to the end, or until a word is needed and nobody is there to give it."""
-        # One loop for all of it: what a tool keeps open belongs to its loop.
-        with asyncio.Runner() as runner:
-            result = runner.run(self._advance(self._wish.prompt))
-            denied = False
-            while result.paused:
-                try:
-                    denied = self._decide(result) or denied
-                except Undecided as undecided:
-                    say(str(undecided))
-                    return result, ExitCode.APPROVAL
-                result = runner.run(self._advance(result))
-        return result, ExitCode.APPROVAL if denied else ExitCode.DONE
-
-    async def _advance(self, work: str | Result[str]) -> Result[str]:
-        async with self._agent.stream(work, deltas=self._wish.stream) as stream:
-            self.transcript = stream.transcript
-            async for event in stream:
-                self._show(event)
-        return stream.result
-
-    def _decide(self, result: Result[str]) -> bool:
-        """Ask for each call, and say whether one was denied."""
-        self._display.close()
-        denied = False
-        for call in result.waiting:
-            decision = self._decision(call, result.transcript)
-            match decision.word:
-                case "approved":
-                    arguments = None if decision.arguments is None else from_json(decision.arguments)
-                    result.transcript.approve(call.id, arguments=arguments)
-                case "denied":
-                    result.transcript.deny(call.id, decision.reason)
-                    denied = True
-                case "answered":
-                    result.transcript.answer(call.id, decision.result)
-        return denied
-
-    def _decision(self, call: ToolCall, transcript: Transcript) -> Decision:
-        return self._person.decide(call, self._tools[call.name], problem=transcript.questions[call.id].problem)
+def _show_way_on(display: Display, wish: Wish, run_id: str) -> None:
+    if wish.journal is not None and Path(wish.journal).exists():
+        display.note(f"  to go on: {printable(way_on(wish, run_id))}")
 
 
-def _print_line(value: Any, out: TextIO) -> None:
-    out.write(f"{as_json(value)}\n")
-    out.flush()
+def way_on(wish: Wish, run_id: str) -> str:
+    """Write the command that goes on with the run."""
+    words = ["agentloop", "runs", "resume", run_id, "--journal", wish.journal or ""]
+    if wish.agent is not None:
+        return shlex.join([*words, "-a", wish.agent])
+    options = [("-m", wish.model), ("--base-url", wish.base_url), ("--instructions", wish.instructions)]
+    words += [word for name, value in options if value for word in (name, value)]
+    words += [word for target in wish.targets for word in ("-T", target)]
+    if wish.approvals != "auto":
+        words += ["--approvals", wish.approvals]
+    return shlex.join(words)
 
 
 def _print_interrupted(transcript: Transcript, out: TextIO) -> None:
     said = {"answer": None, "steps": transcript.replies, "waiting": transcript.waiting, "transcript": from_json(transcript.to_json())}
-    _print_line({"outcome": "interrupted", **said}, out)
+    write_line({"outcome": "interrupted", **said}, out)
 
 
 def _print_result(result: Result[str] | None, out: TextIO, *, error: AgentLoopError | None = None) -> None:
@@ -154,6 +147,7 @@ def _print_result(result: Result[str] | None, out: TextIO, *, error: AgentLoopEr
     if result is not None:
         said |= {
             "answer": result.answer,
+            "run_id": result.run_id,
             "steps": result.steps,
             "usage": result.usage,
             "waiting": result.waiting,
@@ -161,7 +155,7 @@ def _print_result(result: Result[str] | None, out: TextIO, *, error: AgentLoopEr
         }
     if error is not None:
         said["error"] = {"kind": type(error).__name__, "message": str(error)}
-    _print_line(said, out)
+    write_line(said, out)
 
 
 def _summary(result: Result[str]) -> str:

@@ -1,17 +1,19 @@
-"""What `-T` and `-m` name: tools and the model."""
+"""What `-T`, `-m` and `-a` name: tools, the model, an agent."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from agentloop import plugins
+from agentloop.agent import Agent
 from agentloop.cli.prints import ToolPrints
-from agentloop.errors import PluginError
+from agentloop.errors import ConfigurationError, PluginError
 from agentloop.models import Model
 from agentloop.models.providers import PROVIDERS
 from agentloop.models.providers import model as model_named
@@ -27,12 +29,33 @@ def tools_named(specs: Iterable[str]) -> Mapping[str, Tool[..., Any]]:
         PluginError: There is nothing of that name, or it offers no tools.
         ToolDefinitionError: A function cannot become a tool, or two tools have one name.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    _look_here()
     # What a module prints when it is imported is no part of an answer either.
     with contextlib.redirect_stdout(ToolPrints()):
         return collect([_named(spec) for spec in specs])
+
+
+def agent_at(spec: str) -> Agent[Any]:
+    """Load the agent that 'module:attribute' names; modules of the current directory are found first.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    _look_here()
+    module, _, attribute = spec.partition(":")
+    if not module or not attribute:
+        raise ConfigurationError(f"{spec!r} names no agent; write 'module:attribute'")
+    try:
+        with contextlib.redirect_stdout(ToolPrints()):
+            found: Any = importlib.import_module(module)
+            for name in attribute.split("."):
+                found = getattr(found, name)
+    # Importing runs a stranger's code, which may fail in any way, sys.exit() included.
+    except (Exception, SystemExit) as error:
+        raise ConfigurationError(f"{spec!r} cannot be loaded: {type(error).__name__}: {error}; write 'module:attribute'") from error
+    if not isinstance(found, Agent):
+        raise ConfigurationError(f"{spec!r} is a {type(found).__name__} and no Agent; name the agent itself")
+    return cast("Agent[Any]", found)
 
 
 def model_at(name: str, *, base_url: str | None) -> Model:
@@ -45,6 +68,12 @@ def model_at(name: str, *, base_url: str | None) -> Model:
     if base_url and not _names_a_provider(name):
         return model_named(f"openai:{name}", base_url=base_url)
     return model_named(name, base_url=base_url)
+
+
+def _look_here() -> None:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _names_a_provider(name: str) -> bool:

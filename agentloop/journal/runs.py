@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentloop.errors import BadTranscript
+from agentloop.errors import BadTranscript, JournalMismatch
+from agentloop.journal import travel
+from agentloop.journal.differences import Diff, diff
+from agentloop.journal.exporting import exported
+from agentloop.journal.reading import Summary, beginning_of, family, open_questions, roots, summary_of, transcript_of, unreadable
 from agentloop.journal.store import Record, Store
 from agentloop.journal.words import DECISION, POSED
+from agentloop.journal.written import ORDER, ORDERED, WORD, Order
 from agentloop.messages import Message, ToolCall
 from agentloop.transcript import Decision, Question, Transcript
-
-_QUESTION = re.compile(r".*/question/\d+")
-_WORD = "/word"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,75 @@ class Waiting:
     """Where the word is looked for."""
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A run, as far as it has got."""
+
+    summary: Summary
+    transcript: Transcript
+    """What was said in it; empty in a flow."""
+    waiting: tuple[Waiting, ...]
+    """The calls on which it, or a run that it has spawned, waits for a word."""
+    spawned: tuple[Shown, ...]
+    """The runs of its agents and flows, each with its own."""
+
+
 class Runs:
     """The runs of a store: name them, see what they wait for, and say it, from whichever process."""
 
     def __init__(self, journal: str | Path | Store) -> None:
         self.store = store_at(journal)
 
+    async def list(self) -> tuple[Summary, ...]:
+        """Sum the runs up, the newest last; those that they have spawned are counted with them."""
+        names = await self.store.runs()
+        return tuple([_summary(await family(self.store, name)) for name in roots(names)])
+
+    async def show(self, run_id: str) -> Shown:
+        """Read how far a run has got, without its agent.
+
+        Raises:
+            JournalError: There is no such run, or another version wrote it.
+        """
+        return _shown(await family(self.store, run_id), run_id)
+
+    async def fork(self, run_id: str, *, at: int, prompt: str | Message | None = None, run_id_of_fork: str | None = None) -> str:
+        """Make a run that has done the steps of another before one of them, and give its name; `resume` it with any agent.
+
+        The calls of those steps are not made again: the fork has their results, and the words on them.
+
+        Args:
+            run_id: The run; it is left as it is, and may go on meanwhile.
+            at: The first step that the fork takes on its own, counted from 0.
+            prompt: What is said to the model before that: at the beginning it takes the place of the prompt, elsewhere it is added.
+            run_id_of_fork: The name of the fork; one is made up otherwise.
+
+        Raises:
+            JournalError: There is no such run, or the name is taken.
+            ConfigurationError: The run has not so many steps, or calls before the prompt have no result yet.
+        """
+        return await travel.fork(self.store, run_id, at=at, prompt=prompt, run_id_of_fork=run_id_of_fork)
+
+    async def diff(self, run_id: str, other: str) -> Diff:
+        """Compare what was said in two runs, step by step.
+
+        Raises:
+            JournalError: One is not there, or no agent's.
+        """
+        return diff(transcript_of(await family(self.store, run_id)), transcript_of(await family(self.store, other)))
+
+    async def export(self, run_id: str) -> bytes:
+        """Write a run, with those that it has spawned, as JSON text; `agentloop.testing.recorded` answers from it.
+
+        Raises:
+            JournalError: There is no such run.
+        """
+        return exported(await family(self.store, run_id), run_id)
+
     async def waiting(self, run_id: str) -> tuple[Waiting, ...]:
         """List the calls on which the run, or one that it has spawned, waits for a word."""
         own = [each for each in await self.store.runs() if each == run_id or each.startswith(f"{run_id}/")]
-        return tuple([waiting for each in own for waiting in _open(each, await self.store.records(each))])
+        return tuple([waiting for each in own for waiting in _open(await self.store.records(each))])
 
     async def approve(self, run_id: str, call_id: str, *, arguments: Mapping[str, Any] | None = None) -> None:
         """Let a waiting call run; see `Transcript.approve`."""
@@ -48,9 +108,19 @@ class Runs:
         asked.approve(call_id, arguments=arguments)
         await self.say(waiting, asked.decisions[call_id])
 
-    async def deny(self, run_id: str, call_id: str, *, reason: str = "") -> None:
-        """Refuse a waiting call; the model reads the reason."""
-        await self.say(await self._find(run_id, call_id), Decision("denied", reason))
+    async def deny(self, run_id: str, call_id: str, *, reason: str = "", undo: bool = False) -> None:
+        """Refuse a waiting call; the model reads the reason.
+
+        Args:
+            run_id: The run.
+            call_id: The call.
+            reason: Why.
+            undo: Whether the run ends with this, and what it has done is undone when it is resumed.
+        """
+        waiting = await self._find(run_id, call_id)
+        if undo:
+            await self.store.tell(run_id.partition("/")[0], key=ORDER, value=ORDERED.written(Order(reason)))
+        await self.say(waiting, Decision("denied", reason))
 
     async def answer(self, run_id: str, call_id: str, *, result: Any) -> None:
         """Say what a waiting call came to; see `Transcript.answer`."""
@@ -69,11 +139,16 @@ class Runs:
 
     async def _find(self, run_id: str, call_id: str) -> Waiting:
         waiting = await self.waiting(run_id)
-        for each in waiting:
-            if each.call.id == call_id:
-                return each
-        names = ", ".join(f"{each.call.id} ({each.call.name})" for each in waiting)
-        raise BadTranscript(f"no call {call_id!r} of the run {run_id!r} waits; waiting: {names or 'none'}")
+        found = [each for each in waiting if each.call.id == call_id]
+        # Calls of several runs may bear one id; that of the run that was named is meant.
+        found = [each for each in found if each.run_id == run_id] or found
+        if len(found) > 1:
+            runs = ", ".join(each.run_id for each in found)
+            raise BadTranscript(f"the call {call_id!r} waits in several runs; name one of them instead of {run_id!r}: {runs}")
+        if not found:
+            names = ", ".join(f"{each.call.id} ({each.call.name})" for each in waiting)
+            raise BadTranscript(f"no call {call_id!r} of the run {run_id!r} waits; waiting: {names or 'none'}")
+        return found[0]
 
 
 def store_at(journal: str | Path | Store) -> Store:
@@ -86,11 +161,30 @@ def store_at(journal: str | Path | Store) -> Store:
     return journal
 
 
-def _open(run_id: str, records: Sequence[Record]) -> list[Waiting]:
-    said = {record.key for record in records}
-    asked = [record for record in records if _QUESTION.fullmatch(record.key) and record.key + _WORD not in said]
-    posed = [(record.key + _WORD, POSED.read(record.value, key=record.key)) for record in asked]
-    return [Waiting(run_id, each.call, each.question, key) for key, each in posed]
+def _open(records: Sequence[Record]) -> tuple[Waiting, ...]:
+    posed = ((record, POSED.read(record.value, key=record.key)) for record in open_questions(records))
+    return tuple(Waiting(record.run_id, each.call, each.question, record.key + WORD) for record, each in posed)
+
+
+def _summary(records: Sequence[Record]) -> Summary:
+    try:
+        return summary_of(records)
+    except JournalMismatch as error:
+        # One such run must not hide all the others.
+        return unreadable(records, error)
+
+
+def _shown(records: Sequence[Record], run_id: str) -> Shown:
+    names = dict.fromkeys(record.run_id for record in records)
+    own = {name: [record for record in records if record.run_id == name or record.run_id.startswith(f"{name}/")] for name in names}
+    inner = roots([name for name in names if name != run_id])
+    says = beginning_of(records, run_id).transcript is not None
+    return Shown(
+        summary_of(records),
+        transcript_of(records) if says else Transcript(run_id=run_id),
+        _open(records),
+        tuple(_shown(own[name], name) for name in inner),
+    )
 
 
 def _asked(waiting: Waiting) -> Transcript:

@@ -11,9 +11,13 @@ from pydantic_core import from_json
 
 from agentloop.errors import AgentLoopError, ModelHTTPError
 
-_MASK = "***"
+MASK = "***"
+"""What stands for a secret where people read."""
+
 # Servers on one's own machine take keys like "none", which are words and no secrets.
-_SECRET_LENGTH = 8
+SHORTEST_SECRET = 8
+"""How many characters a secret has at the least."""
+
 _TRANSCRIPTS = ("messages", "input", "contents")
 _SECRET_NAMES = ("authorization", "key", "secret", "token", "cookie", "password", "credential")
 
@@ -24,7 +28,7 @@ class MaskedHeaders(dict[str, str]):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        return repr({name: _MASK if _is_secret(name) else value for name, value in self.items()})
+        return repr({name: MASK if _is_secret(name) else value for name, value in self.items()})
 
 
 class Secrets:
@@ -37,17 +41,17 @@ class Secrets:
 
     @cached_property
     def _words(self) -> list[str]:
-        values = [*(value for name, value in self._headers.items() if _is_secret(name)), *authorizations_in(self._body)]
+        values = secret_values(self._headers, self._body)
         # The scheme of "Bearer sk-..." is no secret.
         words = {word for value in values for word in (value, *value.split())}
-        return sorted((word for word in words if len(word) >= _SECRET_LENGTH), key=len, reverse=True)
+        return sorted((word for word in words if len(word) >= SHORTEST_SECRET), key=len, reverse=True)
 
     def masked(self, text: str) -> str:
         """Mask what is secret in the text, also where a cut has left only the beginning of it."""
         for word in self._words:
-            if word[:_SECRET_LENGTH] in text:
-                for length in range(len(word), _SECRET_LENGTH - 1, -1):
-                    text = text.replace(word[:length], _MASK)
+            if word[:SHORTEST_SECRET] in text:
+                for length in range(len(word), SHORTEST_SECRET - 1, -1):
+                    text = text.replace(word[:length], MASK)
         return text
 
     def mask(self, error: AgentLoopError, cause: BaseException) -> None:
@@ -60,6 +64,11 @@ class Secrets:
             each.args = tuple(self.masked(word) if isinstance(word, str) else word for word in each.args)
             # Tools that show the local variables of a trace would show what came, and what was sent.
             traceback.clear_frames(each.__traceback__)
+
+
+def secret_values(headers: Mapping[str, str], body: bytes) -> list[str]:
+    """Find the headers and the fields of the body that hold keys, each with its scheme where it has one ("Bearer sk-...")."""
+    return [*(value for name, value in headers.items() if _is_secret(name)), *authorizations_in(body)]
 
 
 def authorizations_in(body: bytes) -> list[str]:

@@ -14,6 +14,10 @@ A cassette records a run against a real model once, and replays it without a net
     with Cassette("tests/cassettes/weather.json"):
         result = agent.run_sync("What is the weather in Paris?")
 
+A run that was written down answers for its model, too:
+
+    model = recorded("tests/data/run.json")
+
 For your own tools, `check_toolset(toolset)` proves that they fit every model; for your own agents, `chaos(make, prompt, script=[...])`
 plays every fault of this module, and cancels them wherever they wait.
 """
@@ -27,6 +31,7 @@ from agentloop.testing.chaos import chaos
 from agentloop.testing.contracts import check_toolset
 from agentloop.testing.faults import Spoiled, cut, error_inside, keep_alive, malformed, no_answer, raw, redirect, slow, status
 from agentloop.testing.gateway import Gateway
+from agentloop.testing.recorded_runs import recorded
 from agentloop.testing.scripted import Scripted
 from agentloop.testing.turns import ScriptExhausted, Turn, always, calls, fails, refuses, says
 
@@ -53,6 +58,7 @@ __all__ = [
     "malformed",
     "no_answer",
     "raw",
+    "recorded",
     "redirect",
     "refuses",
     "says",

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from pydantic_core import from_json
 
+from agentloop.models.masking import MaskedHeaders
 from agentloop.testing.turns import Turn
 
 End = Literal["whole", "closed", "reset", "silent"]
@@ -164,19 +165,6 @@ def is_forged(signature: object, *content: object) -> bool:
     return rest != digest(mark, *content)
 
 
-class Headers(dict[str, str]):
-    """Headers by their lower-case names, whose keys are never printed."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return repr({name: "***" if _is_secret(name) else value for name, value in self.items()})
-
-
-def _is_secret(name: str) -> bool:
-    return "authorization" in name or "key" in name or "secret" in name or "cookie" in name or "token" in name
-
-
 @dataclass(slots=True, kw_only=True)
 class HeardRequest:
     """A request as the gateway received it."""
@@ -184,7 +172,8 @@ class HeardRequest:
     method: str
     path: str
     query: str = field(default="", repr=False)
-    headers: Headers
+    headers: MaskedHeaders
+    """By their lower-case names."""
     content: bytes = field(repr=False)
     body: Any = None
     """The content as JSON; None where it is none."""
@@ -211,7 +200,7 @@ class HeardRequest:
         for name, value in headers:
             name = name.lower()  # noqa: PLW2901 - the name as it is meant
             named[name] = f"{named[name]}, {value}" if name in named else value
-        request = cls(method=method, path=path, query=query, headers=Headers(named), content=content)
+        request = cls(method=method, path=path, query=query, headers=MaskedHeaders(named), content=content)
         try:
             request.body = from_json(content, allow_inf_nan=False) if content else None
         except ValueError as error:

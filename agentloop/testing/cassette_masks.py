@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import httpx
 
-from agentloop.models.masking import authorizations_in
+from agentloop.models.masking import MASK, SHORTEST_SECRET, secret_values
 
 Redact = Callable[[str], str]
 """Changes the text of a body before it is kept, and of each request before it is compared with what was kept."""
@@ -15,29 +15,26 @@ Redact = Callable[[str], str]
 KEY_PARAMETERS = frozenset({"access_token", "api_key", "key"})
 """The names under which a key stands in a URL."""
 
-_KEY_HEADER = re.compile("authorization|cookie|key|password|secret|token")
 _END_OF_EVENT = re.compile(r"(?<=\n\n)|(?<=\r\n\r\n)")
-# Servers on one's own machine take keys like "none", which are words and no secrets.
-_SECRET_LENGTH = 8
 
 
 def secrets_of(request: httpx.Request) -> Sequence[str]:
     """Find the keys that the request shows in its headers, its address and its body, the longest first."""
-    found = {secret for secret in _shown(request) if len(secret) >= _SECRET_LENGTH}
+    found = {secret for secret in _shown(request) if len(secret) >= SHORTEST_SECRET}
     return sorted(found, key=len, reverse=True)
 
 
 def masked(text: str, secrets: Iterable[str]) -> str:
     """Mask each secret, however it is escaped."""
     for secret in secrets:
-        text = re.sub("".join(map(_spellings, secret)), "***", text)
+        text = re.sub("".join(map(_spellings, secret)), MASK, text)
     return text
 
 
 def masked_url(url: httpx.URL, secrets: Iterable[str]) -> str:
     """Mask the keys of an address; who asks is left out."""
     names = "|".join(sorted(KEY_PARAMETERS))
-    return masked(re.sub(f"([?&](?:{names})=)[^&#]*", r"\1***", str(url.copy_with(userinfo=b""))), secrets)
+    return masked(re.sub(f"([?&](?:{names})=)[^&#]*", rf"\1{MASK}", str(url.copy_with(userinfo=b""))), secrets)
 
 
 def masked_chunks(chunks: Sequence[bytes], secrets: Iterable[str], *, redact: Redact) -> Sequence[bytes]:
@@ -60,8 +57,7 @@ def _spellings(character: str) -> str:
 
 
 def _shown(request: httpx.Request) -> Iterator[str]:
-    headers = [value for name, value in request.headers.items() if _KEY_HEADER.search(name.lower())]
-    for value in (*headers, *authorizations_in(request.content)):
+    for value in secret_values(request.headers, request.content):
         yield value
         # Behind the scheme, as in "Bearer sk-...".
         yield value.partition(" ")[2]

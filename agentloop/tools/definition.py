@@ -18,7 +18,7 @@ from agentloop.tools.annotations import local_names
 from agentloop.tools.arguments import NotAnObject, read_arguments
 from agentloop.tools.docstrings import read_docstring
 from agentloop.tools.isolation import check_isolated
-from agentloop.tools.options import Effect, Lock, NeedsApproval, Options
+from agentloop.tools.options import Effect, Lock, NeedsApproval, Options, Preview, Reconcile, Undo
 from agentloop.tools.parameters import innermost, read_parameters
 from agentloop.tools.repair import Repair, repaired
 from agentloop.tools.schema import Schema, describe
@@ -50,6 +50,9 @@ class Given(TypedDict, total=False):
     memory: int | None
     cpu: float | None
     poll: bool
+    reconcile: Reconcile | None
+    undo: Undo | None
+    preview: Preview | None
 
 
 class Definition:

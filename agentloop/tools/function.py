@@ -6,7 +6,7 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import FunctionType, MethodType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
@@ -29,8 +29,19 @@ Q = ParamSpec("Q")
 S = TypeVar("S")
 Owner = TypeVar("Owner")
 
-Delegate = Callable[[ToolCall, Context[Any]], Awaitable[ToolResult]]
-"""Gives a call to an agent, as a run of its own; what may be said at once it does before it returns."""
+
+@dataclass(frozen=True, slots=True)
+class Delegated:
+    """What a call came to that was given to an agent."""
+
+    result: ToolResult
+    seconds: float = 0.0
+    replayed: bool = False
+    """Whether that was in an earlier life of the run."""
+
+
+Delegate = Callable[[ToolCall, Context[Any]], Awaitable[Delegated]]
+"""Gives a call to an agent, as a run of its own; it takes its place in the journal when it is called."""
 
 
 class Tool(Generic[P, R]):

@@ -9,6 +9,8 @@ from typing import Any, Literal
 Effect = Literal["read", "idempotent", "once"]
 Lock = str | Callable[[Mapping[str, Any]], str]
 Reconcile = Callable[..., Any]
+Undo = Callable[..., Any]
+Preview = Callable[..., Any]
 NeedsApproval = bool | Callable[[Mapping[str, Any]], bool]
 
 
@@ -43,3 +45,10 @@ class Options:
     reconcile: Reconcile | None = None
     """Finds out what became of a call of effect "once" that was cut off. It takes what the tool takes, and returns what the call came
     to, or raises LookupError where the call never took effect and may be made; whatever else it raises leaves the call in doubt."""
+    undo: Undo | None = None
+    """Takes back what a call did. It takes what the tool takes, and may name a further parameter `result`: what the call came to, as text
+    if the parameter is a `str`, else as the JSON value. Where it is cut off, it is in doubt, unless it is a tool of another effect than
+    "once", which is run again with the same `context.idempotency_key`."""
+    preview: Preview | None = None
+    """Says what a call would do, while a plan is made. It takes what the tool takes, has no effect, and returns what the model reads
+    instead of the tool's result; where it raises, the call has no place in the plan."""

@@ -16,7 +16,7 @@ from agentloop.wire.anthropic_blocks import Speaker, open_container, starts_with
 from agentloop.wire.anthropic_decoder import MessagesDecoder
 from agentloop.wire.anthropic_models import ClaudeModel, claude_model
 from agentloop.wire.lenient import as_text
-from agentloop.wire.sayable import as_json, not_offered
+from agentloop.wire.sayable import RenderedTools, as_json, bearer, not_offered
 
 Json = dict[str, Any]
 
@@ -58,7 +58,7 @@ class AnthropicMessages:
         """Speak as one provider understands it; `origin` marks what it wants to hear again."""
         self._quirks = quirks or MessagesQuirks()
         self._origin = origin
-        self._rendered: tuple[Sequence[ToolDescription], bool, list[Json]] = ((), False, [])
+        self._rendered = RenderedTools()
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a message to be made."""
@@ -96,8 +96,8 @@ class AnthropicMessages:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key, and name the version of the format."""
-        shown = {"authorization": f"Bearer {key}"} if self._quirks.bearer else {"x-api-key": key or ""}
-        return {"anthropic-version": "2023-06-01"} | (shown if key else {})
+        shown = bearer(key) if self._quirks.bearer else {"x-api-key": key} if key else {}
+        return {"anthropic-version": "2023-06-01"} | shown
 
     def decoder(self) -> Decoder:
         """Make a fresh decoder, for one reply."""
@@ -114,18 +114,11 @@ class AnthropicMessages:
         answer = [_tool(answer_tool(request.output), strict=False)] if request.output is not None and answers else []
         if answer and choice == "none":
             return answer
-        tools = [*self._described(request.tools, strict=self._quirks.strict and claude.answers_in_form)]
+        strict = self._quirks.strict and claude.answers_in_form
+        tools = [*self._rendered.said(request.tools, lambda tool: _tool(tool, strict=strict), way=strict)]
         tools += [self._hosted(tool, claude) for tool in request.hosted]
         # Whoever must call a tool first cannot do so by answering.
         return tools if tools and choice == "required" else [*tools, *answer]
-
-    def _described(self, tools: Sequence[ToolDescription], *, strict: bool) -> list[Json]:
-        # An agent asks with the same tools in every step; they are rendered in the first.
-        known, was_strict, said = self._rendered
-        if known is not tools or was_strict is not strict:
-            said = [_tool(tool, strict=strict) for tool in tools]
-            self._rendered = (tools, strict, said)
-        return said
 
     def _hosted(self, tool: HostedTool, claude: ClaudeModel) -> Json:
         match tool:

@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic_core import from_json
-
 from agentloop.errors import ConfigurationError
 from agentloop.messages import File, Image, Message, Opaque, Part, Refusal, ResultPart, Text, Thinking, ToolCall, ToolResult
 from agentloop.wire.attachments import attachments_moved
-from agentloop.wire.lenient import as_object, as_text
-from agentloop.wire.sayable import arguments_object, base64_text, call_id, call_name, own
+from agentloop.wire.lenient import as_text
+from agentloop.wire.sayable import arguments_object, base64_text, call_id, call_name, not_for_users, own, own_opaque
 
 Json = dict[str, Any]
 
@@ -109,7 +107,7 @@ def starts_with_thought(message: Json) -> bool:
 def open_container(messages: Sequence[Message], origin: str) -> str | None:
     """Find the container in which the model ran code last, unless it has expired: there its files and its waiting calls are."""
     for message in reversed(messages):
-        for block in reversed([*_own_blocks(message, origin)]):
+        for block in reversed([*own_opaque(message, origin)]):
             if block.get("type") == "container" and block.get("id") and not _is_over(block.get("expires_at")):
                 return as_text(block["id"])
     return None
@@ -136,7 +134,7 @@ def _halves(messages: Sequence[Message], origin: str) -> set[str]:
         if message.role == "tool":
             continue
         before, at_work = at_work, set[str]()
-        for block in _own_blocks(message, origin):
+        for block in own_opaque(message, origin):
             if "tool_use_id" in block:
                 answered = as_text(block["tool_use_id"])
                 halves |= {answered} - before - at_work
@@ -145,12 +143,6 @@ def _halves(messages: Sequence[Message], origin: str) -> set[str]:
                 at_work.add(as_text(block.get("id")))
         halves |= before
     return halves
-
-
-def _own_blocks(message: Message, origin: str) -> Iterator[Json]:
-    for part in message.parts:
-        if isinstance(part, Opaque) and part.state.origin == origin:
-            yield dict(as_object(from_json(part.state.data)))
 
 
 def _sayable(said: list[Json]) -> list[Json]:
@@ -204,7 +196,7 @@ def shown_block(part: Part) -> Json:
         case File():
             raise _not_taken(part.media_type)
         case _:
-            raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
+            raise not_for_users(part)
 
 
 def _picture(media_type: str, data: str) -> Json:

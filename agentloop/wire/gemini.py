@@ -20,7 +20,7 @@ from agentloop.wire.answer_tool import ANSWER, answer_tool
 from agentloop.wire.gemini_contents import Contents, system_parts
 from agentloop.wire.gemini_decoder import GeminiDecoder
 from agentloop.wire.lenient import as_object
-from agentloop.wire.sayable import as_json, not_offered
+from agentloop.wire.sayable import RenderedTools, as_json, bearer, not_offered
 
 Json = dict[str, Any]
 _Way = Literal["freely", "form", "tool", "words"]
@@ -53,7 +53,7 @@ class Gemini:
         """Speak as one provider understands it; `origin` marks what it wants to hear again."""
         self._quirks = quirks or GeminiQuirks()
         self._origin = origin
-        self._said: tuple[Sequence[ToolDescription], list[Json]] = ((), [])
+        self._rendered = RenderedTools()
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as contents."""
@@ -81,9 +81,7 @@ class Gemini:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key."""
-        if not key:
-            return {}
-        return {"authorization": f"Bearer {key}"} if self._quirks.bearer else {"x-goog-api-key": key}
+        return bearer(key) if self._quirks.bearer else {"x-goog-api-key": key} if key else {}
 
     def decoder(self) -> Decoder:
         """Make a fresh decoder, for one reply."""
@@ -92,11 +90,7 @@ class Gemini:
     def _tools(self, request: Request, way: _Way) -> Iterator[Json]:
         for tool in request.hosted:
             yield from self._hosted(tool)
-        # An agent asks with the same tools in every step; they are rendered in the first.
-        known, said = self._said
-        if known is not request.tools:
-            said = [_declaration(tool) for tool in request.tools]
-            self._said = (request.tools, said)
+        said = self._rendered.said(request.tools, _declaration)
         answer = [_declaration(answer_tool(request.output))] if request.output and way == "tool" else []
         if said or answer:
             yield {"functionDeclarations": [*said, *answer]}

@@ -10,10 +10,9 @@ from typing import Any, cast
 
 from pydantic_core import from_json
 
-from agentloop.errors import ConfigurationError
 from agentloop.messages import File, Image, Message, Opaque, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 from agentloop.wire.attachments import attachments_moved
-from agentloop.wire.sayable import arguments_object, base64_text, call_name, own
+from agentloop.wire.sayable import arguments_object, base64_text, call_name, not_for_users, own
 
 Json = dict[str, Any]
 
@@ -159,7 +158,7 @@ def _part(part: Part) -> Json:
         case Image() | File():
             return _by_address(part)
         case _:
-            raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
+            raise not_for_users(part)
 
 
 def _by_address(part: Image | File) -> Json:

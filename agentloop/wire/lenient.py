@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
+from pydantic_core import to_json
+
 
 def as_object(value: object) -> Mapping[str, Any]:
     """Take the value for an object; anything else holds nothing."""
@@ -19,6 +21,12 @@ def as_list(value: object) -> list[object]:
 def as_text(value: object) -> str:
     """Take the value for a text; null is none, and a number is its digits."""
     return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def as_arguments(value: object) -> str:
+    """Take the value for the arguments of a call, as JSON text; null is none."""
+    # Ollama's own format and some gateways send the object instead of its text.
+    return value if isinstance(value, str) else "" if value is None else to_json(value).decode()
 
 
 def as_count(value: object) -> int:

@@ -14,7 +14,6 @@ from agentloop.messages import (
     HostedTool,
     Image,
     Message,
-    OutputSchema,
     Part,
     Refusal,
     Request,
@@ -30,7 +29,21 @@ from agentloop.tools.hosted import ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.attachments import answered_before_users, attachments_moved
 from agentloop.wire.openai_chat_decoder import ChatDecoder
-from agentloop.wire.sayable import arguments_text, as_json, base64_text, call_id, call_name, data_url, form_in_words, not_offered, own
+from agentloop.wire.sayable import (
+    RenderedTools,
+    arguments_text,
+    as_json,
+    base64_text,
+    bearer,
+    call_id,
+    call_name,
+    data_url,
+    instructions_of,
+    named_form,
+    not_for_users,
+    not_offered,
+    own,
+)
 
 Json = dict[str, Any]
 
@@ -75,7 +88,7 @@ class OpenAIChat:
         """Speak as one provider understands it; `origin` marks what it wants to hear again."""
         self._quirks = quirks or ChatQuirks()
         self._origin = origin
-        self._said: tuple[Sequence[ToolDescription], list[Json]] = ((), [])
+        self._rendered = RenderedTools()
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a chat completion."""
@@ -86,7 +99,7 @@ class OpenAIChat:
         body |= self._hosted(request.hosted)
         body |= self._settings(request.settings, request.tools)
         if request.output and not self._tells_form(request, model):
-            body["response_format"] = {"type": "json_schema", "json_schema": _output(request.output)}
+            body["response_format"] = {"type": "json_schema", "json_schema": named_form(request.output)}
         if request.stream:
             body["stream"] = True
             if self._quirks.stream_usage:
@@ -96,14 +109,14 @@ class OpenAIChat:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key as a bearer token."""
-        return {"authorization": f"Bearer {key}"} if key else {}
+        return bearer(key)
 
     def decoder(self) -> Decoder:
         """Make a fresh decoder, for one reply."""
         return ChatDecoder(self._origin)
 
     def _messages(self, request: Request, model: str) -> Iterator[Json]:
-        if instructions := self._instructions(request, model):
+        if instructions := instructions_of(request, tells_form=self._tells_form(request, model)):
             yield {"role": self._quirks.system_role, "content": instructions}
         ids: dict[str, str] = {}
         # A chat tool message holds text only.
@@ -126,11 +139,6 @@ class OpenAIChat:
         may_call = bool(request.tools) and request.settings.tool_choice != "none"
         return form == "words" or (form == "alone" and may_call)
 
-    def _instructions(self, request: Request, model: str) -> str:
-        if request.output is None or not self._tells_form(request, model):
-            return request.instructions
-        return f"{request.instructions}\n\n{form_in_words(request.output)}".lstrip()
-
     def _assistant(self, message: Message, ids: Mapping[str, str]) -> Json:
         # Gateways drop the field that OpenAI has for a refusal; its words are what counts.
         words = "".join(part.text for part in message.parts if isinstance(part, Text | Refusal))
@@ -144,11 +152,11 @@ class OpenAIChat:
 
     def _thinking(self, message: Message) -> Json:
         field = self._quirks.thinking_field
-        thoughts = [part for part in message.parts if isinstance(part, Thinking)]
-        states = [state for part in thoughts if (state := own(part.state, self._origin)) is not None]
+        thoughts = [(part.text, own(part.state, self._origin)) for part in message.parts if isinstance(part, Thinking)]
+        states = [state for _, state in thoughts if state is not None]
         if field is None or not states:
             return {}
-        thought = "".join(part.text for part in thoughts if own(part.state, self._origin) is not None)
+        thought = "".join(text for text, state in thoughts if state is not None)
         match field:
             case "reasoning_details":
                 details = [detail for state in states for detail in state.get(field, ())]
@@ -184,13 +192,8 @@ class OpenAIChat:
         return said
 
     def _tools(self, tools: Sequence[ToolDescription], model: str) -> list[Json]:
-        # An agent asks with the same tools in every step; they are rendered in the first.
-        known, said = self._said
-        if known is not tools:
-            as_gemini = self._quirks.gemini_schemas and model.startswith("gemini")
-            said = [self._tool(tool, gemini if as_gemini else plain) for tool in tools]
-            self._said = (tools, said)
-        return said
+        dialect = gemini if self._quirks.gemini_schemas and model.startswith("gemini") else plain
+        return self._rendered.said(tools, lambda tool: self._tool(tool, dialect), way=dialect)
 
     def _tool(self, tool: ToolDescription, dialect: Callable[[Mapping[str, Any]], Json]) -> Json:
         function: Json = {"name": tool.name}
@@ -236,11 +239,6 @@ class OpenAIChat:
                 return None
 
 
-def _output(output: OutputSchema) -> Json:
-    strict = openai_strict(output.schema)
-    return {"name": output.name, "schema": strict or plain(output.schema), "strict": strict is not None}
-
-
 def _results(results: Sequence[ToolResult], ids: Mapping[str, str]) -> Iterator[Json]:
     for result in results:
         yield {"role": "tool", "tool_call_id": ids.get(result.call_id, result.call_id), "content": result.text}
@@ -275,7 +273,7 @@ def _part(part: Part) -> Json:
                 f"chat completions take no file by its address ({part.url!r:.100}); give its bytes with File(data=...)"
             )
         case _:
-            raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
+            raise not_for_users(part)
 
 
 def _audio_format(media_type: str) -> str:

@@ -25,7 +25,7 @@ from agentloop.deltas import (
 from agentloop.errors import BadReply
 from agentloop.messages import Citation, FinishReason, Image, State, Usage
 from agentloop.wire.error_bodies import error_from, is_error
-from agentloop.wire.lenient import as_count, as_list, as_object, as_text
+from agentloop.wire.lenient import as_arguments, as_count, as_list, as_object, as_text
 from agentloop.wire.spoken import Sound
 
 Json = Mapping[str, Any]
@@ -213,7 +213,7 @@ class ChatDecoder:
         return ToolCallDelta(
             index=slot,
             name=as_text(function.get("name")),
-            arguments=_arguments(function.get("arguments")),
+            arguments=as_arguments(function.get("arguments")),
             provider_id=call_id,
             state=self._state({"extra_content": extra}) if extra else None,
         )
@@ -242,7 +242,7 @@ class ChatDecoder:
     def _function_call(self, call: Json) -> ToolCallDelta:
         if self._legacy_call is None:
             self._legacy_call = self._new_slot("")
-        return ToolCallDelta(self._legacy_call, name=as_text(call.get("name")), arguments=_arguments(call.get("arguments")))
+        return ToolCallDelta(self._legacy_call, name=as_text(call.get("name")), arguments=as_arguments(call.get("arguments")))
 
 
 class _ThinkTags:
@@ -381,13 +381,6 @@ def _add_to_detail(detail: dict[str, Any], piece: Json) -> None:
             detail[name] = known + value
         elif value is not None or name not in detail:
             detail[name] = value
-
-
-def _arguments(arguments: object) -> str:
-    # Ollama's own format and some gateways send the object instead of its text.
-    if arguments is None or isinstance(arguments, str):
-        return arguments or ""
-    return to_json(arguments).decode()
 
 
 def _image(said: Json) -> Iterator[Delta]:

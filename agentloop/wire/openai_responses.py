@@ -15,7 +15,7 @@ from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.lenient import as_list, as_object, as_text
 from agentloop.wire.openai_responses_decoder import ResponsesDecoder
 from agentloop.wire.openai_responses_items import InputItems
-from agentloop.wire.sayable import as_json, form_in_words, not_offered
+from agentloop.wire.sayable import RenderedTools, as_json, bearer, instructions_of, named_form, not_offered
 
 Json = dict[str, Any]
 
@@ -50,15 +50,15 @@ class OpenAIResponses:
         """Speak as one provider understands it; `origin` marks what it wants to hear again."""
         self._quirks = quirks or ResponsesQuirks()
         self._origin = origin
-        self._said: tuple[Sequence[ToolDescription], list[Json]] = ((), [])
+        self._rendered = RenderedTools()
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a response to be made."""
         thinks = self._quirks.encrypted_thinking and _thinks(model, request.settings)
         body: Json = {"model": model}
-        if instructions := self._instructions(request):
+        if instructions := instructions_of(request, tells_form=self._tells_form(request)):
             body["instructions"] = instructions
-        if tools := [*self._tools(request.tools), *self._hosted(request.hosted)]:
+        if tools := [*self._rendered.said(request.tools, self._tool), *self._hosted(request.hosted)]:
             body["tools"] = tools
         body["input"] = self._input(request, thinks=thinks)
         body |= self._settings(request)
@@ -72,7 +72,7 @@ class OpenAIResponses:
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key as a bearer token."""
-        return {"authorization": f"Bearer {key}"} if key else {}
+        return bearer(key)
 
     def decoder(self) -> Decoder:
         """Make a fresh decoder, for one reply."""
@@ -81,17 +81,12 @@ class OpenAIResponses:
     def _tells_form(self, request: Request) -> bool:
         return not self._quirks.form_beside_tools and bool(request.tools) and request.settings.tool_choice != "none"
 
-    def _instructions(self, request: Request) -> str:
-        if request.output is None or not self._tells_form(request):
-            return request.instructions
-        return f"{request.instructions}\n\n{form_in_words(request.output)}".lstrip()
-
     def _form(self, request: Request, output: OutputSchema) -> Json:
         if self._tells_form(request):
             return {}
         if self._quirks.form == "response_format":
-            return {"response_format": {"type": "json_schema", "json_schema": _output(output)}}
-        return {"text": {"format": {"type": "json_schema", **_output(output)}}}
+            return {"response_format": {"type": "json_schema", "json_schema": named_form(output)}}
+        return {"text": {"format": {"type": "json_schema", **named_form(output)}}}
 
     def _input(self, request: Request, *, thinks: bool) -> str | list[Json]:
         match [(message.role, message.parts) for message in request.messages[:2]]:
@@ -108,14 +103,6 @@ class OpenAIResponses:
             stored=quirks.ids and not thinks,
         )
         return list(items.said(request.messages)) or " "
-
-    def _tools(self, tools: Sequence[ToolDescription]) -> list[Json]:
-        # An agent asks with the same tools in every step; they are rendered in the first.
-        known, said = self._said
-        if known is not tools:
-            said = [self._tool(tool) for tool in tools]
-            self._said = (tools, said)
-        return said
 
     def _tool(self, tool: ToolDescription) -> Json:
         said: Json = {"type": "function", "name": tool.name}
@@ -208,11 +195,6 @@ def _mcp(server: MCPServer) -> Json:
     token = server.token.get_secret_value() if server.token else None
     said = {"type": "mcp", "server_label": server.name, "server_url": server.url, "authorization": token}
     return _given({**said, "allowed_tools": list(server.tools), "require_approval": "never"})
-
-
-def _output(output: OutputSchema) -> Json:
-    strict = openai_strict(output.schema)
-    return {"name": output.name, "schema": strict or plain(output.schema), "strict": strict is not None}
 
 
 def _with_extra(body: Json, extra: Mapping[str, Any]) -> Json:

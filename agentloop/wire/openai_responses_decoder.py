@@ -7,8 +7,6 @@ from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_core import to_json
-
 from agentloop.deltas import (
     Delta,
     FinishDelta,
@@ -25,7 +23,7 @@ from agentloop.deltas import (
 from agentloop.errors import BadReply
 from agentloop.messages import Citation, FinishReason, Image, Opaque, State, Usage
 from agentloop.wire.error_bodies import error_from, is_error
-from agentloop.wire.lenient import as_count, as_list, as_object, as_text
+from agentloop.wire.lenient import as_arguments, as_count, as_list, as_object, as_text
 from agentloop.wire.openai_responses_items import kept_message, message_parts, message_words, without_nulls
 from agentloop.wire.sayable import as_json
 
@@ -79,7 +77,7 @@ class ResponsesDecoder:
             case "response.output_item.done":
                 yield from self._settled(self._item(event), as_object(event.get("item")))
             case "response.function_call_arguments.done":
-                yield from self._rest(self._item(event), "arguments", _arguments(event.get("arguments")))
+                yield from self._rest(self._item(event), "arguments", as_arguments(event.get("arguments")))
             case kind if kind in _ENDS and not self._ended:
                 yield from self._end(as_object(event.get("response")), status=kind.removeprefix("response."))
             case _:
@@ -160,7 +158,7 @@ class ResponsesDecoder:
                 yield from self._rest(item, "thinking", "".join(as_text(as_object(part).get("text")) for part in parts))
                 yield StateDelta(self._state(without_nulls(data)), of="thinking", place=item.place)
             case "function_call":
-                yield from self._rest(item, "arguments", _arguments(data.get("arguments")))
+                yield from self._rest(item, "arguments", as_arguments(data.get("arguments")))
                 kept = {name: value for name, value in without_nulls(data).items() if name not in _NOT_SAID_BACK}
                 known = as_text(data.get("call_id") or data.get("id"))
                 yield self._call(item, name=as_text(data.get("name")), provider_id=known, state=self._state(kept))
@@ -287,10 +285,6 @@ def _finish(response: Json, status: str) -> FinishReason:
         return "stop"
     reason = as_object(response.get("incomplete_details")).get("reason")
     return "content_filter" if reason == "content_filter" else "length"
-
-
-def _arguments(arguments: object) -> str:
-    return arguments if isinstance(arguments, str) else "" if arguments is None else to_json(arguments).decode()
 
 
 def _citation(annotation: Json, shift: int) -> Citation | None:

@@ -11,7 +11,7 @@ from agentloop.errors import ConfigurationError
 from agentloop.messages import Citation, File, Image, Message, Opaque, Part, Refusal, Text, Thinking, ToolCall, ToolResult
 from agentloop.wire.attachments import attachments_moved
 from agentloop.wire.lenient import as_list, as_object, as_text
-from agentloop.wire.sayable import arguments_text, base64_text, call_id, call_name, data_url, own
+from agentloop.wire.sayable import arguments_text, base64_text, call_id, call_name, data_url, not_for_users, own, own_opaque
 
 Json = dict[str, Any]
 
@@ -69,7 +69,8 @@ class InputItems:
 
     def said(self, messages: Sequence[Message]) -> Iterator[Json]:
         """Say the messages."""
-        answered = {as_text(state.get("call_id")) for state in self._opaque(messages) if as_text(state.get("type")).endswith("_output")}
+        states = (state for message in messages for state in own_opaque(message, self.origin))
+        answered = {as_text(state.get("call_id")) for state in states if as_text(state.get("type")).endswith("_output")}
         call_ids: dict[str, str] = {}
         for message in attachments_moved(messages, from_results=False, left_to=self.origin):
             match message.role:
@@ -78,20 +79,14 @@ class InputItems:
                     yield from self._reply(message, call_ids, answered)
                 case "tool":
                     yield from (_output(result, call_ids) for result in message.results)
-                    yield from self._opaque([message])
+                    yield from own_opaque(message, self.origin)
                 case "system" if message.text:
                     yield {"role": self.system_role, "content": message.text}
                 case "user":
-                    yield from self._opaque([message])
+                    yield from own_opaque(message, self.origin)
                     yield from _user(message)
                 case _:
                     continue
-
-    def _opaque(self, messages: Sequence[Message]) -> Iterator[Json]:
-        for message in messages:
-            for part in message.parts:
-                if isinstance(part, Opaque) and (state := own(part.state, self.origin)) is not None:
-                    yield state
 
     def _call_id(self, call: ToolCall) -> str:
         known = call.provider_id if own(call.state, self.origin) is not None else None
@@ -240,4 +235,4 @@ def _part(part: Part) -> Json:
         case File(data=data):
             return {"type": "input_file", "filename": part.name, "file_data": data_url(part.media_type, data)}
         case _:
-            raise ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
+            raise not_for_users(part)

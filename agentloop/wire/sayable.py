@@ -4,18 +4,41 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import HostedTool, OutputSchema, State, ToolCall
-from agentloop.tools.dialects import plain
+from agentloop.messages import HostedTool, Message, Opaque, OutputSchema, Part, Request, State, ToolCall, ToolDescription
+from agentloop.tools.dialects import openai_strict, plain
 from agentloop.wire.lenient import as_object
 
 _LONGEST_ID = 40
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
+class RenderedTools:
+    """The tools as a format says them: an agent asks with the same ones in every step, and they are rendered in the first."""
+
+    def __init__(self) -> None:
+        """Nothing is rendered yet."""
+        self._last: tuple[Sequence[ToolDescription], object, list[dict[str, Any]]] = ((), None, [])
+
+    def said(
+        self, tools: Sequence[ToolDescription], render: Callable[[ToolDescription], dict[str, Any]], *, way: object = None
+    ) -> list[dict[str, Any]]:
+        """Say each tool as `render` does; `way` is all that the rendering depends on beside the tool."""
+        known, known_way, said = self._last
+        if known is not tools or known_way != way:
+            said = [render(tool) for tool in tools]
+            self._last = (tools, way, said)
+        return said
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """Show the key, where there is one, as a bearer token."""
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 def call_name(name: str) -> str:
@@ -52,6 +75,13 @@ def own(state: State | None, origin: str) -> dict[str, Any] | None:
     return dict(as_object(from_json(state.data))) if state is not None and state.origin == origin else None
 
 
+def own_opaque(message: Message, origin: str) -> Iterator[dict[str, Any]]:
+    """Read the parts of the message that `origin` made and nobody else understands."""
+    for part in message.parts:
+        if isinstance(part, Opaque) and (state := own(part.state, origin)) is not None:
+            yield state
+
+
 def base64_text(data: bytes | None) -> str:
     """Say bytes as base64."""
     return base64.b64encode(data or b"").decode()
@@ -62,15 +92,29 @@ def data_url(media_type: str, data: bytes | None) -> str:
     return f"data:{media_type};base64,{base64_text(data)}"
 
 
-def form_in_words(output: OutputSchema) -> str:
-    """Tell the form of the answer where it cannot be given beside tools."""
-    form = to_json(plain(output.schema)).decode()
-    return f"When you have what you need, answer with JSON that fits this schema, and nothing else: {form}"
+def instructions_of(request: Request, *, tells_form: bool) -> str:
+    """Say the instructions, and behind them in words the form of the answer where it cannot be given beside tools."""
+    if request.output is None or not tells_form:
+        return request.instructions
+    form = to_json(plain(request.output.schema)).decode()
+    words = f"When you have what you need, answer with JSON that fits this schema, and nothing else: {form}"
+    return f"{request.instructions}\n\n{words}".lstrip()
+
+
+def named_form(output: OutputSchema) -> dict[str, Any]:
+    """Say the form of the answer as both of OpenAI's formats have it, strictly where that can be."""
+    strict = openai_strict(output.schema)
+    return {"name": output.name, "schema": strict or plain(output.schema), "strict": strict is not None}
 
 
 def not_offered(tool: HostedTool, *, origin: str, offered: str) -> ConfigurationError:
     """Make the error for a hosted tool that a format does not have."""
     return ConfigurationError(f"{origin} offers no {tool.kind!r}; it offers {offered}")
+
+
+def not_for_users(part: Part) -> ConfigurationError:
+    """Make the error for a part that no user can show."""
+    return ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
 
 
 def as_json(body: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,9 @@ from agentloop.cli.exits import ExitCode, exit_code
 from agentloop.errors import AgentLoopError, LimitReached
 
 CODES = {
-    ExitCode.FAILED: {"AgentLoopError", "BadTranscript", "ContentFiltered", "InvalidArguments", "ModelRefused", "OutputInvalid"},
+    ExitCode.FAILED: {"AgentLoopError", "BadTranscript", "ContentFiltered", "InvalidArguments", "ModelRefused", "OutputInvalid"}
+    | {"JournalError", "JournalDamaged", "JournalMismatch", "RunLocked"},
+    ExitCode.STOPPED: {"Drained"},
     ExitCode.USAGE: {"ToolDefinitionError", "ConfigurationError", "ProviderError", "PluginError"},
     ExitCode.LIMIT: {"LimitReached", "LengthLimit"},
     ExitCode.PROVIDER: {

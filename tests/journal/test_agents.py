@@ -387,6 +387,20 @@ async def test_an_agent_in_an_agent_waits_for_a_person_and_its_caller_with_it(st
     assert (result.text, power.made) == ("Done.", ["ann"])
 
 
+async def test_what_an_agent_in_an_agent_took_counts_in_each_life(store):
+    inner = Agent(Scripted(calls("look"), says("Sunny.")), tools=[look], name="scout")
+    tools = [inner.as_tool("Scouts.")]
+    with pytest.raises(BadReply):
+        await Agent(Scripted(calls("scout", task="Look."), fails(BadReply("gone"))), tools=tools, journal=store).run("Sun?", run_id="sky")
+
+    stream = Agent(Scripted(says("Sun.")), tools=tools, journal=store).stream("Sun?", run_id="sky")
+    told = [event async for event in stream]
+
+    assert stream.result.steps == 4
+    assert [event.replayed for event in told if isinstance(event, events.CallEnded)] == [True]
+    assert not any(isinstance(event, events.CallStarted) for event in told)
+
+
 async def test_a_person_edits_the_task_of_an_agent_in_an_agent(store):
     inner_model = Scripted(says("Rainy."))
     inner = Agent(inner_model, name="scout")

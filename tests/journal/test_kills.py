@@ -17,7 +17,7 @@ from time import monotonic
 import pytest
 
 from agentloop.journal.sqlite import SQLiteStore
-from agentloop.run import OUTCOME
+from agentloop.journal.written import OUTCOME
 
 MORTAL = Path(__file__).with_name("mortal.py")
 ROOT = MORTAL.parent.parent.parent

@@ -358,7 +358,9 @@ def test_a_loop_that_was_closed_meanwhile_does_not_hurt_the_next(path: Path):
     asyncio.run(store.aclose())
 
 
-async def test_two_stores_of_one_file_share_a_thread_that_ends_with_the_last(path: Path):
+async def test_two_stores_of_one_file_share_a_thread_that_ends_with_the_last(tmp_path: Path):
+    path = tmp_path / "shared.db"
+
     def writers() -> list[str]:
         return [thread.name for thread in threading.enumerate() if path.name in thread.name]
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from agentloop.errors import ConfigurationError
 from agentloop.transcript import Transcript
+from tests.openapi import needs_openapi, validator
 from tests.storms.random_transcripts import request, transcript
 from tests.storms.storm import dice, many
-from tests.wire.test_table import SCHEMAS, WIRES, problem
+from tests.wire.test_table import WIRES, problem
 
 OPENAIS_OWN = {"chat": "CreateChatCompletionRequest", "responses": "CreateResponse"}
 
@@ -58,12 +58,9 @@ def test_no_provider_would_refuse_a_random_transcript(name: str, record_property
     assert outcomes["valid"] > len(seeds) // 3
 
 
-@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no schemas at {SCHEMAS}; set AGENTLOOP_OPENAPI")
+@needs_openapi
 @pytest.mark.parametrize(("name", "schema"), OPENAIS_OWN.items())
 def test_random_transcripts_fit_openais_own_schema(name: str, schema: str, record_property: Callable[[str, object], None]):
-    # The document lists a user's message twice in one oneOf, so none with parts could fit; any of them will do.
-    schemas = json.loads(SCHEMAS.read_text().replace('"oneOf"', '"anyOf"'))["components"]["schemas"]
-    validator = Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": {"schemas": schemas}})
     seeds = many(10_000, usual=60)
 
     faults: dict[int, str] = {}
@@ -71,7 +68,7 @@ def test_random_transcripts_fit_openais_own_schema(name: str, schema: str, recor
     for seed in seeds:
         if (outgoing := body_of(name, seed)) is not None:
             judged += 1
-            if (fault := next(validator.iter_errors(outgoing["body"]), None)) is not None:
+            if (fault := next(validator(schema).iter_errors(outgoing["body"]), None)) is not None:
                 faults[seed] = fault.message[:300]
 
     record_property("table", f"{name}: {judged} requests of random transcripts judged by OpenAI's own schema: {len(faults)} do not fit")

@@ -17,7 +17,7 @@ from agentloop.tools.hosted import WebSearch
 
 PAGE = Path(os.environ.get("AGENTLOOP_GATEWAY") or Path(__file__).parents[3] / "shared" / "gateway") / "responses-web-search.txt"
 
-pytestmark = pytest.mark.skipif(not PAGE.exists(), reason=f"no page at {PAGE}; set AGENTLOOP_GATEWAY")
+needs_page = pytest.mark.skipif(not PAGE.exists(), reason=f"no page at {PAGE}; set AGENTLOOP_GATEWAY")
 
 
 def documented() -> tuple[dict[str, Any], dict[str, Any]]:
@@ -27,6 +27,7 @@ def documented() -> tuple[dict[str, Any], dict[str, Any]]:
     return next(each for each in found if "input" in each), next(each for each in found if "output" in each)
 
 
+@needs_page
 async def test_the_pages_request_is_sent_and_its_reply_read_whole():
     request, reply = documented()
     asked: list[httpx.Request] = []

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from agentloop.deltas import Assembly
 from agentloop.errors import BadReply, BadRequest, ConfigurationError, ModelError, ServerError, StreamBroken
@@ -40,8 +37,8 @@ from agentloop.tools.hosted import WebSearch
 from agentloop.wire.attachments import answered_before_users
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
 from agentloop.wire.openai_chat_decoder import ChatDecoder
+from tests.openapi import needs_openapi, validator
 
-SCHEMAS = Path(os.environ.get("AGENTLOOP_OPENAPI") or Path(__file__).parents[3] / "shared" / "openapi" / "openai-requests.json")
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
 LOOK = ToolDescription("look", "Look.", CITY)
 
@@ -226,14 +223,10 @@ def test_a_request_is_said_as_openai_says_it(case: str):
     assert body(request) == expected
 
 
-@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no OpenAPI schemas at {SCHEMAS}; set AGENTLOOP_OPENAPI")
+@needs_openapi
 @pytest.mark.parametrize("case", REQUESTS)
 def test_a_request_fits_openais_own_schema(case: str):
-    document = json.loads(SCHEMAS.read_text())
-    schemas = document.get("components", {}).get("schemas", document)
-    validator = Draft202012Validator({"$ref": "#/components/schemas/CreateChatCompletionRequest", "components": {"schemas": schemas}})
-
-    faults = [error.message for error in validator.iter_errors(body(REQUESTS[case][0]))]
+    faults = [error.message for error in validator("CreateChatCompletionRequest").iter_errors(body(REQUESTS[case][0]))]
 
     assert faults == []
 

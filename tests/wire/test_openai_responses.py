@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pydantic
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from agentloop import Agent, tool
 from agentloop.deltas import Assembly, RestartDelta, TextDelta, ToolCallDelta
@@ -46,8 +43,9 @@ from agentloop.testing.responses_rules import responses_problem
 from agentloop.tools.hosted import CodeExecution, FileSearch, Hosted, ImageGeneration, Location, MCPServer, ProviderTool, WebSearch
 from agentloop.wire.openai_responses import OpenAIResponses, ResponsesQuirks
 from agentloop.wire.openai_responses_decoder import ResponsesDecoder
+from tests.openapi import needs_openapi, validator
+from tests.wire.test_gateway_page import documented, needs_page
 
-SCHEMAS = Path(os.environ.get("AGENTLOOP_OPENAPI") or Path(__file__).parents[3] / "shared" / "openapi" / "openai-requests.json")
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
 LOOK = ToolDescription("look", "Look.", CITY)
 LOOK_SAID = {"type": "function", "name": "look", "description": "Look.", "parameters": CITY, "strict": False}
@@ -440,14 +438,6 @@ def streamed(output: list[dict[str, Any]], cuts: Sequence[int] = (1, 3), **rest:
     return [*events, completed(*output, **rest)]
 
 
-def validator() -> Draft202012Validator:
-    document = json.loads(SCHEMAS.read_text())
-    schemas = document.get("components", {}).get("schemas", document)
-    # A message of parts fits two of these forms; OpenAI tells them apart by a discriminator, which JSON Schema does not know.
-    schemas["InputItem"]["anyOf"] = schemas["InputItem"].pop("oneOf")
-    return Draft202012Validator({"$ref": "#/components/schemas/CreateResponse", "components": {"schemas": schemas}})
-
-
 @pytest.mark.parametrize("case", REQUESTS)
 def test_a_request_is_said_as_openai_says_it(case: str):
     request, expected = REQUESTS[case]
@@ -455,18 +445,18 @@ def test_a_request_is_said_as_openai_says_it(case: str):
     assert body(request) == expected
 
 
-@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no OpenAPI schemas at {SCHEMAS}; set AGENTLOOP_OPENAPI")
+@needs_openapi
 @pytest.mark.parametrize("case", REQUESTS)
 @pytest.mark.parametrize(
     "quirks", [ResponsesQuirks(), ResponsesQuirks(system_role="developer", strict=False, ids=False)], ids=["", "quirks"]
 )
 def test_a_request_fits_openais_own_schema(case: str, quirks: ResponsesQuirks):
-    faults = [error.message for error in validator().iter_errors(body(REQUESTS[case][0], quirks))]
+    faults = [error.message for error in validator("CreateResponse").iter_errors(body(REQUESTS[case][0], quirks))]
 
     assert faults == []
 
 
-@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no OpenAPI schemas at {SCHEMAS}; set AGENTLOOP_OPENAPI")
+@needs_openapi
 @pytest.mark.parametrize("case", OUTPUTS)
 @pytest.mark.parametrize("ids", [True, False])
 def test_what_is_said_back_fits_openais_own_schema(case: str, ids: bool):
@@ -475,7 +465,7 @@ def test_what_is_said_back_fits_openais_own_schema(case: str, ids: bool):
 
     said = body(Request([user("Hi"), reply.message, results]), ResponsesQuirks(ids=ids))
 
-    assert [error.message for error in validator().iter_errors(said)] == []
+    assert [error.message for error in validator("CreateResponse").iter_errors(said)] == []
 
 
 def test_the_gateways_example_is_said_as_its_page_shows_it():
@@ -772,12 +762,9 @@ def test_a_citation_without_a_place_has_none_wherever_its_text_stands():
     assert whole(MESSAGE, cited).citations[-1] == Citation("https://o", "O")
 
 
+@needs_page
 def test_the_gateways_reply_is_read_as_its_page_shows_it():
-    page = Path(__file__).parents[3] / "shared" / "gateway" / "responses-web-search.txt"
-    if not page.exists():
-        pytest.skip(f"no page at {page}")
-    shown = page.read_text().split("返回响应")[1]
-    said = json.JSONDecoder().raw_decode(shown, shown.index("{"))[0]
+    _, said = documented()
 
     reply = read_all([json.dumps(said).encode()], "application/json")
 

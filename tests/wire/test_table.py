@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import Request
@@ -26,10 +25,10 @@ from agentloop.wire.anthropic import AnthropicMessages
 from agentloop.wire.gemini import Gemini
 from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
 from agentloop.wire.openai_responses import OpenAIResponses
+from tests.openapi import needs_openapi, validator
 from tests.wire.transcripts import REQUESTS
 
 BODIES = Path(__file__).parent / "bodies"
-SCHEMAS = Path(os.environ.get("AGENTLOOP_OPENAPI") or Path(__file__).parents[3] / "shared" / "openapi" / "openai-requests.json")
 WIRES: dict[str, tuple[Wire, str]] = {
     "chat": (OpenAIChat(ChatQuirks(max_tokens_field="max_completion_tokens", thinking_field="reasoning_content")), "gpt-4.1"),
     "responses": (OpenAIResponses(), "gpt-5"),
@@ -63,15 +62,11 @@ def test_every_request_of_the_table_is_said_as_it_should_be(name: str):
     assert every.keys() == expected.keys()
 
 
-@pytest.mark.skipif(not SCHEMAS.exists(), reason=f"no schemas at {SCHEMAS}; set AGENTLOOP_OPENAPI")
+@needs_openapi
 @pytest.mark.parametrize(("name", "schema"), [("chat", "CreateChatCompletionRequest"), ("responses", "CreateResponse")])
 def test_every_body_fits_openais_own_schema(name: str, schema: str):
-    # The document lists a user's message twice in one oneOf, so none with parts could fit; any of them will do.
-    schemas = json.loads(SCHEMAS.read_text().replace('"oneOf"', '"anyOf"'))["components"]["schemas"]
-    validator = Draft202012Validator({"$ref": f"#/components/schemas/{schema}", "components": {"schemas": schemas}})
-
     faults = {
-        case: [fault.message[:300] for fault in validator.iter_errors(body["body"])]
+        case: [fault.message[:300] for fault in validator(schema).iter_errors(body["body"])]
         for case, request in REQUESTS.items()
         if case not in UNKNOWN and "body" in (body := said(name, request))
     }

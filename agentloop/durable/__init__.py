@@ -1,0 +1,1 @@
+"""Runs over many machines, on an existing engine."""

@@ -1,0 +1,243 @@
+"""Undoes what a run has done, its last call first, and writes each undo down, so that it goes on where it was cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic_core import from_json
+
+from agentloop.errors import AgentLoopError, ConfigurationError, JournalError
+from agentloop.journal.reading import family, roots
+from agentloop.journal.runs import Runs, store_at
+from agentloop.journal.store import Record, Store
+from agentloop.journal.typed import Form, TypedJournal
+from agentloop.journal.written import END, ENDING, LIFE, ORDER, ORDERED, Ending, Order
+from agentloop.made_calls import Made, MadeCalls, Undoable, made_calls
+from agentloop.messages import ToolCall, ToolResult, Usage
+from agentloop.tools.companions import companion
+from agentloop.tools.context import Context
+from agentloop.tools.function import Tool
+from agentloop.transcript import Decision
+
+UNDONE = "undone"
+"""The key of what became of it."""
+
+InDoubt = Literal["wait", "again", "leave"]
+
+
+@dataclass(frozen=True, slots=True)
+class Undone:
+    """What became of a run that was undone."""
+
+    run_id: str
+    reason: str = ""
+    undone: tuple[Made, ...] = ()
+    """In the order in which they were undone."""
+    stays: tuple[Made, ...] = ()
+    """The calls that took effect, and that nothing undoes."""
+    in_doubt: tuple[Made, ...] = ()
+    """The calls that may have been begun when the run was cut off, or whose undo was: nobody knows whether they hold."""
+
+
+class UndoFailed(AgentLoopError):
+    """An undo failed, or was cut off before, and nothing was undone after it; `agent.undo(run_id)` goes on with it."""
+
+    def __init__(self, message: str, *, failed: Made, so_far: Undone, left: tuple[Made, ...]) -> None:
+        super().__init__(message)
+        self.failed = failed
+        """The call that was to be undone."""
+        self.so_far = so_far
+        self.left = left
+        """The calls that are to be undone after it, in this order."""
+
+
+class RunUndone(AgentLoopError):
+    """The run was undone, so it goes on no more."""
+
+    def __init__(self, undone: Undone) -> None:
+        counts = [f"{len(undone.undone)} calls undone", f"{len(undone.stays)} stay", f"{len(undone.in_doubt)} in doubt"]
+        why = f" ({undone.reason})" if undone.reason else ""
+        super().__init__(f"the run {undone.run_id!r} was undone{why}: {', '.join(counts)}; begin another")
+        self.undone = undone
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What the undo of a call came to, as it is written down."""
+
+    result: ToolResult | None
+    """None where it was cut off, and is left so."""
+
+
+_UNDONE: Form[Undone] = Form(Undone)
+_PAST: Form[_Past] = Form(_Past)
+_WORDS: Form[str] = Form(str)
+
+
+async def undo(agent: Any, run_id: str, *, reason: str = "", deps: Any = None, in_doubt: InDoubt = "wait") -> Undone:
+    """Abort a run of the journal: no further step of it is made, and its calls that took effect are undone, the last one first.
+
+    Each undo is written down. Cut off, or after one has failed, it goes on where it stopped when it is called again.
+
+    Args:
+        agent: The agent whose run it is.
+        run_id: The run, done or not. It must not be going on right now.
+        reason: Why, for those who read the journal.
+        deps: What undo functions find as `context.deps`.
+        in_doubt: What becomes of an undo that was begun and cut off, and may not be run twice: "wait" raises, "again" runs it once
+            more, "leave" names its call in the outcome and goes on.
+
+    Raises:
+        UndoFailed: An undo failed or is in doubt; `.so_far`, `.failed` and `.left` say how far it got.
+        JournalError: There is no such run, or it is going on.
+    """
+    store: Store | None = agent._store  # noqa: SLF001  # a method of the agent, kept here
+    if store is None:
+        raise ConfigurationError(f"the agent has no journal to find the run {run_id!r} in; write Agent(..., journal='runs.db')")
+    await order_undo(store, run_id, reason=reason)
+    async with store.open(run_id, {}) as journal:
+        records = await family(store, run_id)
+        known = {record.key: record.value for record in records if record.run_id == run_id}
+        if UNDONE in known:
+            return _UNDONE.read(known[UNDONE], key=UNDONE)
+        life = _Undoing(TypedJournal(journal), run_id, known=known, deps=deps)
+        return await life.finish(made_calls(records, run_id, tools=agent.tools), in_doubt)
+
+
+async def order_undo(journal: str | Path | Store, run_id: str, *, reason: str = "") -> None:
+    """Say, from whichever process, that a run shall be undone: its open questions are denied, and the agent that resumes it undoes it.
+
+    Raises:
+        JournalError: There is no such run.
+        ConfigurationError: It is inside another.
+    """
+    store = store_at(journal)
+    records = await family(store, run_id)
+    if run_id not in roots(await store.runs()):
+        raise ConfigurationError(f"{run_id!r} is a run inside another; undo that one")
+    if not _ordered(records, run_id):
+        await store.tell(run_id, key=ORDER, value=ORDERED.written(Order(reason)))
+    runs = Runs(store)
+    for waiting in await runs.waiting(run_id):
+        # Somebody may have said something else meanwhile; no call is made of it any more.
+        with suppress(JournalError):
+            await runs.say(waiting, Decision("denied", reason))
+
+
+async def refuse_undone(agent: Any, records: Iterable[Record], *, run_id: str, deps: Any) -> None:
+    """Make sure that a run which is to be undone does not go on; what is not undone yet is undone first.
+
+    Args:
+        agent: The agent whose run it is.
+        records: Those of the run.
+        run_id: The run.
+        deps: What undo functions find as `context.deps`.
+
+    Raises:
+        RunUndone: It was undone.
+        UndoFailed: It could not be.
+    """
+    if _ordered(records, run_id):
+        raise RunUndone(await undo(agent, run_id, deps=deps))
+
+
+def _ordered(records: Iterable[Record], run_id: str) -> bool:
+    return any(record.key == ORDER and record.run_id == run_id for record in records)
+
+
+class _Stuck(Exception):
+    """An undo failed, or is in doubt."""
+
+
+class _Undoing:
+    """One life of the undoing of a run."""
+
+    def __init__(self, journal: TypedJournal, run_id: str, *, known: Mapping[str, str], deps: Any) -> None:
+        self._journal = journal
+        self._run_id = run_id
+        self._known = known
+        self._deps = deps
+
+    async def finish(self, calls: MadeCalls, in_doubt: InDoubt) -> Undone:
+        """Undo what is not undone yet, and write the end down."""
+        reason = ORDERED.read(self._known[ORDER], key=ORDER).reason
+        so_far = Undone(self._run_id, reason, stays=tuple(calls.stays), in_doubt=tuple(calls.in_doubt))
+        ordered = sorted(calls.undoable, key=lambda each: -each.seq)
+        for index, each in enumerate(ordered):
+            try:
+                past = await self._past(each, in_doubt)
+            except _Stuck as stuck:
+                left = tuple(later.made for later in ordered[index + 1 :])
+                message = f"the undo of {each.made.call.name!r} in the run {each.made.run_id!r} {stuck}"
+                raise UndoFailed(message, failed=each.made, so_far=so_far, left=left) from stuck
+            if past.result is None:
+                so_far = replace(so_far, in_doubt=(*so_far.in_doubt, each.made))
+            else:
+                so_far = replace(so_far, undone=(*so_far.undone, replace(each.made, said=past.result.text)))
+        await self._journal.note(UNDONE, so_far, form=_UNDONE)
+        if END not in self._known:
+            await self._journal.note(END, Ending(0, Usage(), str(RunUndone(so_far))), form=ENDING)
+        return so_far
+
+    async def _past(self, call: Undoable, in_doubt: InDoubt) -> _Past:
+        """Undo the call, or find what is written down of that.
+
+        Raises:
+            _Stuck: The undo failed, or is in doubt.
+        """
+        key = f"{call.made.run_id}/{call.made.place}/undo".removeprefix(f"{self._run_id}/")
+        if key in self._known:
+            return _PAST.read(self._known[key], key=key)
+        undoing = companion(_undo_of(call.tool), call.tool, arguments=call.made.call.arguments, **_result_for(call))
+        times = next(number for number in count() if f"{key}/failed/{number}" not in self._known)
+        if f"{key}/begun/{times}" in self._known and undoing.options.effect == "once":
+            match in_doubt:
+                case "wait":
+                    raise _Stuck('was cut off, and may have taken effect; say undo(..., in_doubt="again") or in_doubt="leave"')
+                case "leave":
+                    return await self._journal.note(key, _Past(None), form=_PAST)
+                case "again":
+                    await self._journal.note(f"{key}/failed/{times}", "It was cut off.", form=_WORDS)
+                    times += 1
+        await self._journal.note(f"{key}/begun/{times}", self._journal.life, form=LIFE)
+        result = await undoing.call(ToolCall(call.made.call.id, undoing.name), self._context(call.made))
+        if result.is_error:
+            await self._journal.note(f"{key}/failed/{times}", result.text, form=_WORDS)
+            raise _Stuck(f"failed: {result.text}; call agent.undo(...) again to go on")
+        return await self._journal.note(key, _Past(result), form=_PAST)
+
+    def _context(self, made: Made) -> Context[Any]:
+        parts = f"{made.run_id}\n{made.call.id}\n{made.call.name}\n{made.call.arguments}\nundo"
+        return Context(
+            deps=self._deps,
+            run_id=made.run_id,
+            step=int(made.place.partition("/")[0]),
+            call=made.call,
+            idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
+        )
+
+
+def _undo_of(tool: Tool[..., Any]) -> Callable[..., Any]:
+    assert tool.options.undo is not None  # noqa: S101  # only such calls can be undone
+    return tool.options.undo
+
+
+def _result_for(call: Undoable) -> dict[str, Any]:
+    """Give an undo what the tool returned: the text to who wants a `str`, else the value if it is JSON."""
+    function: Any = _undo_of(call.tool)
+    wanted = inspect.signature(function.function if isinstance(function, Tool) else function).parameters.get("result")
+    if wanted is None:
+        return {}
+    if wanted.annotation in {str, "str"}:
+        return {"result": call.came_to}
+    try:
+        return {"result": from_json(call.came_to)}
+    except ValueError:
+        return {"result": call.came_to}
