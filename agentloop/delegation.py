@@ -84,7 +84,7 @@ class _Delegation:
         except (Drained, JournalError, Unanswered):
             raise
         except Exception as error:  # noqa: BLE001  # the model that gave the task reads what came of it
-            if isinstance(error, AgentLoopError) and isinstance(error.result, Result):
+            if isinstance(error, AgentLoopError) and error.result is not None:
                 failed = cast("Result[Any]", error.result)
                 steps, usage = failed.steps, failed.usage
             result = to_failure(error, call_id=self._call.id, name=self._call.name)

@@ -12,6 +12,7 @@ from agentloop.cli.listing import list_models, list_plugins, list_tools
 from agentloop.cli.options import agent_options, output_options, targets_option, wish_of
 from agentloop.cli.run import run
 from agentloop.cli.runs import runs
+from agentloop.cli.worker import submit, worker
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -48,6 +49,8 @@ def _run(context: click.Context, /, *, prompt: str, run_id: str | None, **option
 
 
 app.add_command(runs)
+app.add_command(worker)
+app.add_command(submit)
 
 
 @app.command("models")

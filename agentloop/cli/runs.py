@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from pydantic_core import from_json
@@ -20,14 +20,21 @@ from agentloop.cli.exits import ExitCode, say
 from agentloop.cli.options import agent_options, output_options, wish_of
 from agentloop.cli.run import resume
 from agentloop.cli.runs_replayed import replay
+from agentloop.cli.worker import dbos
 from agentloop.errors import BadTranscript, ConfigurationError
 from agentloop.journal.following import follow
 from agentloop.journal.runs import Runs, Waiting
+from agentloop.journal.store import Store
 
 T = TypeVar("T")
 
 _journal = click.option(
-    "--journal", metavar="FILE", envvar="AGENTLOOP_JOURNAL", default="runs.db", show_default=True, help="The file they are written down in."
+    "--journal",
+    metavar="FILE|URL",
+    envvar="AGENTLOOP_JOURNAL",
+    default="runs.db",
+    show_default=True,
+    help="Where they are.",
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 _call = click.argument("call", required=False)
@@ -163,6 +170,17 @@ def _answer(*, run: str, call: str | None, result: str, journal: str) -> None:
     _speak(journal, run, call, word="answered", say=answer)
 
 
+@runs.command("cancel")
+@click.argument("run")
+@_journal
+def _cancel(*, run: str, journal: str) -> None:
+    """Stop RUN, wherever a worker has it, with all that it has spawned."""
+    if not _is_database(journal):
+        raise ConfigurationError("only runs of workers are cancelled from elsewhere; stop the process that has this one, with Ctrl-C")
+    _ask(journal, lambda known: cast("Any", known.store).cancel(run))
+    say(f"{run!r} was cancelled")
+
+
 @runs.command("follow")
 @click.argument("run")
 @_journal
@@ -186,7 +204,7 @@ def _ask(journal: str, question: Callable[[Runs], Awaitable[T]]) -> T:
     _check(journal)
 
     async def asked() -> T:
-        known = Runs(journal)
+        known = Runs(_store(journal))
         try:
             return await question(known)
         finally:
@@ -195,9 +213,17 @@ def _ask(journal: str, question: Callable[[Runs], Awaitable[T]]) -> T:
     return asyncio.run(asked())
 
 
+def _store(journal: str) -> Store | str:
+    return cast("Store", dbos().DBOSStore(journal)) if _is_database(journal) else journal
+
+
+def _is_database(journal: str) -> bool:
+    return "://" in journal
+
+
 def _check(journal: str) -> None:
     # What looks at a journal makes none.
-    if not Path(journal).exists():
+    if not _is_database(journal) and not Path(journal).exists():
         raise ConfigurationError(f"there is no journal {journal!r}; name it with --journal or AGENTLOOP_JOURNAL")
 
 
@@ -227,9 +253,9 @@ async def _meant(known: Runs, run: str, call: str | None) -> Waiting:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        value = from_json(text)
+        value: object = from_json(text)
     except ValueError as error:
         raise click.UsageError(f"--arguments is no JSON ({error}); write an object, as in '{{\"amount\": 3}}'") from error
     if not isinstance(value, dict):
         raise click.UsageError("--arguments is no JSON object; write one, as in '{\"amount\": 3}'")
-    return value
+    return cast("dict[str, Any]", value)

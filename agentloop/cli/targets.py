@@ -14,6 +14,7 @@ from agentloop import plugins
 from agentloop.agent import Agent
 from agentloop.cli.prints import ToolPrints
 from agentloop.errors import ConfigurationError, PluginError
+from agentloop.flows import Flow
 from agentloop.models import Model
 from agentloop.models.providers import PROVIDERS
 from agentloop.models.providers import model as model_named
@@ -41,10 +42,29 @@ def agent_at(spec: str) -> Agent[Any]:
     Raises:
         ConfigurationError: There is none.
     """
+    found = _loaded(spec, what="agent")
+    if not isinstance(found, Agent):
+        raise ConfigurationError(f"{spec!r} is a {type(found).__name__} and no Agent; name the agent itself")
+    return cast("Agent[Any]", found)
+
+
+def work_at(spec: str) -> Agent[Any] | Flow[..., Any]:
+    """Load the agent or flow that 'module:attribute' names.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    found = _loaded(spec, what="agent and no flow")
+    if not isinstance(found, Agent | Flow):
+        raise ConfigurationError(f"{spec!r} is a {type(found).__name__}, and neither an Agent nor a flow; name one of these")
+    return cast("Agent[Any] | Flow[..., Any]", found)
+
+
+def _loaded(spec: str, *, what: str) -> object:
     _look_here()
     module, _, attribute = spec.partition(":")
     if not module or not attribute:
-        raise ConfigurationError(f"{spec!r} names no agent; write 'module:attribute'")
+        raise ConfigurationError(f"{spec!r} names no {what}; write 'module:attribute'")
     try:
         with contextlib.redirect_stdout(ToolPrints()):
             found: Any = importlib.import_module(module)
@@ -53,9 +73,7 @@ def agent_at(spec: str) -> Agent[Any]:
     # Importing runs a stranger's code, which may fail in any way, sys.exit() included.
     except (Exception, SystemExit) as error:
         raise ConfigurationError(f"{spec!r} cannot be loaded: {type(error).__name__}: {error}; write 'module:attribute'") from error
-    if not isinstance(found, Agent):
-        raise ConfigurationError(f"{spec!r} is a {type(found).__name__} and no Agent; name the agent itself")
-    return cast("Agent[Any]", found)
+    return cast("object", found)
 
 
 def model_at(name: str, *, base_url: str | None) -> Model:
