@@ -11,6 +11,12 @@ AgentLoopError
 │   ├── RunLocked              somebody else goes on with the run right now
 │   ├── JournalDamaged         the place where it is kept holds what nobody wrote
 │   └── JournalMismatch        the run was written down by another format, another prompt or other tools
+├── Denied                     a person said no to a step or a question of a flow
+├── InDoubt                    a step of a flow was cut off, and nobody knows what it came to
+├── StepFailed                 a tool that is a step of a flow failed
+├── PlanOutdated               a tool is not what it was when its calls were planned
+├── UndoFailed                 what undoes a call failed
+├── RunUndone                  the run was undone, so it goes on no more
 ├── Drained                    the process was told to stop, and the run with it
 ├── LimitReached               the run spent all that it was allowed
 └── ModelError                 the model could not be asked, or did not answer as it should
@@ -87,6 +93,51 @@ class JournalMismatch(JournalError):
 
 class Drained(AgentLoopError):
     """The process was told to stop, and the run ended in good order; it can be resumed."""
+
+
+class Denied(AgentLoopError):
+    """A person said no."""
+
+
+class InDoubt(AgentLoopError):
+    """A step was begun and then cut off, and nobody knows what it came to."""
+
+
+class StepFailed(AgentLoopError):
+    """A tool that is a step of a flow failed; the message says how, as a model would read it."""
+
+
+class UndoFailed(AgentLoopError):
+    """An undo failed, or was cut off before, and nothing was undone after it; `agent.undo(run_id)` goes on with it."""
+
+    def __init__(self, message: str, *, failed: Any, so_far: Any, left: tuple[Any, ...]) -> None:
+        super().__init__(message)
+        self.failed = failed
+        """The call that was to be undone."""
+        self.so_far = so_far
+        """The `Undone` as far as it came."""
+        self.left = left
+        """The calls that are to be undone after it, in this order."""
+
+
+class RunUndone(AgentLoopError):
+    """The run was undone, so it goes on no more."""
+
+    def __init__(self, undone: Any) -> None:
+        counts = [f"{len(undone.undone)} calls undone", f"{len(undone.stays)} stay", f"{len(undone.in_doubt)} in doubt"]
+        why = f" ({undone.reason})" if undone.reason else ""
+        super().__init__(f"the run {undone.run_id!r} was undone{why}: {', '.join(counts)}; begin another")
+        self.undone = undone
+        """The `Undone` that says what became of its calls."""
+
+
+class PlanOutdated(AgentLoopError):
+    """A tool is not what it was when its calls were planned; nothing was done."""
+
+    def __init__(self, message: str, plan: Any) -> None:
+        super().__init__(message)
+        self.plan = plan
+        """The same calls to the tools as they are now; those that are others now wait for a word again."""
 
 
 class LimitReached(AgentLoopError):

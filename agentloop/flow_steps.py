@@ -12,10 +12,10 @@ from pydantic_core import ValidationError, to_json
 
 from agentloop.approvals import Granted, Ruling, Settled
 from agentloop.draining import drained
-from agentloop.errors import AgentLoopError, ConfigurationError, Drained
+from agentloop.errors import ConfigurationError, Denied, Drained, InDoubt, StepFailed
 from agentloop.failures import Failure
 from agentloop.flow_life import CALLED, CAME, Call, Called, Came, FlowLife
-from agentloop.flow_work import StepFailed, Work, answer_of, plain, work_of
+from agentloop.flow_work import Work, answer_of, plain, work_of
 from agentloop.journal.runs import Waiting
 from agentloop.journal.typed import Form
 from agentloop.journal.words import DECISION, POSED, Posed
@@ -26,14 +26,6 @@ from agentloop.transcript import Decision, Question
 
 R = TypeVar("R")
 _LIFE: Form[str] = Form(str)
-
-
-class Denied(AgentLoopError):
-    """A person said no."""
-
-
-class InDoubt(AgentLoopError):
-    """A step was begun and then cut off, and nobody knows what it came to."""
 
 
 @overload

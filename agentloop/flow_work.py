@@ -12,7 +12,7 @@ import pydantic
 from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
 
 from agentloop.approvals import Granted, Ruling, auto, rule
-from agentloop.errors import AgentLoopError, ConfigurationError
+from agentloop.errors import ConfigurationError, StepFailed
 from agentloop.journal.typed import Form
 from agentloop.messages import ToolCall, ToolResult
 from agentloop.tools.annotations import local_names, resolve
@@ -23,10 +23,6 @@ from agentloop.tools.options import Effect
 from agentloop.tools.parameters import innermost
 from agentloop.tools.threads import run_in_thread
 from agentloop.transcript import Decision
-
-
-class StepFailed(AgentLoopError):
-    """A tool that is a step of a flow failed; the message says how, as a model would read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,12 +27,12 @@ from typing import Any, Generic, Literal, ParamSpec, TypeVar, cast, overload
 
 from pydantic_core import from_json, to_json
 
-from agentloop.errors import AgentLoopError, ConfigurationError, JournalMismatch
+from agentloop.errors import AgentLoopError, ConfigurationError, Denied, InDoubt, JournalMismatch, StepFailed
 from agentloop.failures import Failure
 from agentloop.flow_drawing import drawing
 from agentloop.flow_life import FlowLife
-from agentloop.flow_steps import Denied, InDoubt, sleep, step, wait
-from agentloop.flow_work import StepFailed, plain
+from agentloop.flow_steps import sleep, step, wait
+from agentloop.flow_work import plain
 from agentloop.journal import Journal, Unanswered, Work, note
 from agentloop.journal.runs import Runs, Waiting, store_at
 from agentloop.journal.store import Record, Store

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 from typing_extensions import TypeVar
 
 from agentloop.approvals import fingerprint
-from agentloop.errors import AgentLoopError, BadReply, BadTranscript, ConfigurationError, InvalidArguments, JournalMismatch
+from agentloop.errors import BadReply, BadTranscript, ConfigurationError, InvalidArguments, JournalMismatch, PlanOutdated
 from agentloop.journal import note
 from agentloop.journal.store import Store
 from agentloop.journal.travel import Replaying
@@ -70,15 +70,6 @@ class _Stored:
 
 _STORED: Form[_Stored] = Form(_Stored)
 _TEXT: Form[str] = Form(str)
-
-
-class PlanOutdated(AgentLoopError):
-    """A tool is not what it was when its calls were planned; nothing was done."""
-
-    def __init__(self, message: str, plan: Plan) -> None:
-        super().__init__(message)
-        self.plan = plan
-        """The same calls to the tools as they are now; those that are others now wait for a word again."""
 
 
 class Plan:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from agentloop.errors import AgentLoopError, ConfigurationError, JournalError
+from agentloop.errors import ConfigurationError, JournalError, RunUndone, UndoFailed
 from agentloop.journal.reading import family, roots
 from agentloop.journal.runs import Runs, store_at
 from agentloop.journal.store import Record, Store
@@ -44,28 +44,6 @@ class Undone:
     """The calls that took effect, and that nothing undoes."""
     in_doubt: tuple[Made, ...] = ()
     """The calls that may have been begun when the run was cut off, or whose undo was: nobody knows whether they hold."""
-
-
-class UndoFailed(AgentLoopError):
-    """An undo failed, or was cut off before, and nothing was undone after it; `agent.undo(run_id)` goes on with it."""
-
-    def __init__(self, message: str, *, failed: Made, so_far: Undone, left: tuple[Made, ...]) -> None:
-        super().__init__(message)
-        self.failed = failed
-        """The call that was to be undone."""
-        self.so_far = so_far
-        self.left = left
-        """The calls that are to be undone after it, in this order."""
-
-
-class RunUndone(AgentLoopError):
-    """The run was undone, so it goes on no more."""
-
-    def __init__(self, undone: Undone) -> None:
-        counts = [f"{len(undone.undone)} calls undone", f"{len(undone.stays)} stay", f"{len(undone.in_doubt)} in doubt"]
-        why = f" ({undone.reason})" if undone.reason else ""
-        super().__init__(f"the run {undone.run_id!r} was undone{why}: {', '.join(counts)}; begin another")
-        self.undone = undone
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from agentloop import Agent, tool
+from agentloop.errors import UndoFailed
 from agentloop.journal.sqlite import SQLiteStore
 from agentloop.testing import Scripted, calls, fails, says
-from agentloop.undoing import UndoFailed
 
 
 class Mortal:

@@ -12,17 +12,16 @@ from types import ModuleType
 import pytest
 
 from agentloop import Agent, Context, Message, Policy, Text, Transcript, external, tool, user
-from agentloop.errors import BadReply, BadTranscript, ConfigurationError, JournalMismatch
+from agentloop.errors import BadReply, BadTranscript, ConfigurationError, JournalMismatch, PlanOutdated, RunUndone
 from agentloop.journal import Journal
 from agentloop.journal.memory import MemoryStore
 from agentloop.journal.runs import Runs
 from agentloop.journal.sqlite import SQLiteStore
 from agentloop.messages import Reply, Request, ToolCall, ToolResult
 from agentloop.models import Hear
-from agentloop.plans import Plan, PlanOutdated
+from agentloop.plans import Plan
 from agentloop.testing import Scripted, always, calls, fails, says
 from agentloop.tools.hosted import MCPServer, WebSearch
-from agentloop.undoing import RunUndone
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from agentloop import Agent, Context, Limits, external, tool
-from agentloop.errors import BadReply, ConfigurationError, JournalError, RunLocked
+from agentloop.errors import BadReply, ConfigurationError, JournalError, RunLocked, RunUndone, UndoFailed
 from agentloop.journal.memory import MemoryStore
 from agentloop.journal.runs import Runs
 from agentloop.journal.sqlite import SQLiteStore
 from agentloop.testing import Scripted, calls, fails, says
-from agentloop.undoing import RunUndone, UndoFailed, order_undo
+from agentloop.undoing import order_undo
 
 
 @pytest.fixture(params=["memory", "sqlite"])

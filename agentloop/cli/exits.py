@@ -14,7 +14,9 @@ from agentloop.errors import (
     AgentLoopError,
     ConfigurationError,
     ContentFiltered,
+    Denied,
     Drained,
+    InDoubt,
     LengthLimit,
     LimitReached,
     ModelError,
@@ -73,6 +75,8 @@ def exit_code(error: AgentLoopError) -> ExitCode:
             return ExitCode.LIMIT
         case ConfigurationError() | ToolDefinitionError():
             return ExitCode.USAGE
+        case Denied() | InDoubt():
+            return ExitCode.APPROVAL
         case Drained():
             return ExitCode.STOPPED
         case ContentFiltered() | ModelRefused() | OutputInvalid():

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -15,11 +16,12 @@ from typing import Self
 from dbos import DBOS, DBOSPortableJSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
+from agentloop.draining import Drain, draining
 from agentloop.durable.dbos_database import WORKFLOW, Database, State
 from agentloop.durable.dbos_executor import Executor
 from agentloop.durable.dbos_journal import DBOSJournal
 from agentloop.durable.dbos_store import DBOSStore
-from agentloop.errors import ConfigurationError, JournalError
+from agentloop.errors import ConfigurationError, Drained, JournalError
 from agentloop.journal import Works, note
 
 __all__ = ["DBOSJournal", "DBOSStore", "State", "Worker"]
@@ -64,7 +66,7 @@ class Worker:
             concurrency: How many runs go on in each worker at once. Those that wait for a word do not count.
             total_concurrency: How many go on in all workers. The worker that started last has the say on these three.
             rate: How many runs may begin, or go on after a wait, within how many seconds, in all workers.
-            grace: Seconds in which runs may come to an end when the worker stops; the others go on elsewhere.
+            grace: Seconds that calls, and works of your own, have to end when the worker stops; what has not ended goes on elsewhere.
             lost: What is done when the database is lost. By default the process ends at once, with code 75.
         """
         self._database = Database(database_url, name=name, schema=schema, migrate=migrate)
@@ -77,6 +79,8 @@ class Worker:
         self._executor = Executor(self._database, lost=lost)
         self._lives: set[_Life] = set()
         self._stopping = False
+        self._around = AsyncExitStack()
+        self._drain: Drain | None = None
         self._watch: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -88,7 +92,7 @@ class Worker:
         return self._executor.id
 
     async def run(self) -> None:
-        """Work until SIGTERM or SIGINT; then begin nothing more, give what goes on its grace, and leave the rest to others."""
+        """Work until SIGTERM or SIGINT; then begin nothing more, give the calls under way their grace, and leave the rest to others."""
         told = asyncio.Event()
         loop = asyncio.get_running_loop()
         for each in (signal.SIGTERM, signal.SIGINT):
@@ -121,6 +125,8 @@ class Worker:
         # On the loop's own thread, where the engine finds the loop that works run on.
         DBOS.launch()
         await self._open_queues()
+        # Agents and flows begin no more calls when the worker stops, so that few are cut off.
+        self._drain = await self._around.enter_async_context(draining(grace=self._grace, on=()))
         self._watch = asyncio.create_task(self._keep_watch())
         return self
 
@@ -129,6 +135,8 @@ class Worker:
     ) -> None:
         global _worker  # noqa: PLW0603  # as above
         self._stopping = True
+        if self._drain is not None:
+            self._drain.begin()
         loop = asyncio.get_running_loop()
         left = loop.create_future()
         patience = math.ceil(self._grace) + _TO_LET_GO if self._lives else 0
@@ -141,6 +149,7 @@ class Worker:
         threading.Thread(target=leave, name="agentloop-leaving", daemon=True).start()
         await self._let_go()
         await left
+        await self._around.aclose()
         # The engine made its own threads those of this loop, and has closed them.
         loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
         if self._watch is not None:
@@ -252,7 +261,7 @@ class _Life:
             error: BaseException | None = asyncio.CancelledError()
         else:
             error = self.task.exception()
-        if self.over:
+        if self.over or isinstance(error, Drained):
             raise _LifeOver(self.run_id)
         match error:
             case None:

@@ -38,7 +38,8 @@ class DBOSJournal:
             works: What it may spawn.
         """
         self._database = database
-        self._run_id = run_id
+        self.run_id = run_id
+        """The run's name in the database."""
         self._executor = executor
         self.works: dict[str, Work] = {}
         """What the run may spawn beside what its worker knows: works that only this life can do."""
@@ -56,9 +57,9 @@ class DBOSJournal:
 
     async def load(self) -> None:
         """Read what earlier lives recorded. It must be the first thing of the workflow: each number that they drew is drawn again."""
-        steps = await self._database.threaded(self._database.steps, self._run_id)
+        steps = await self._database.threaded(self._database.steps, self.run_id)
         self._known = {key: value for _, key, value, _ in steps}
-        self._spawned = (await self._database.threaded(self._database.seen, self._run_id)).spawned
+        self._spawned = (await self._database.threaded(self._database.seen, self.run_id)).spawned
         for _ in range(max((number for number, *_ in steps), default=0)):
             DBOS.reserve_step()
 
@@ -88,25 +89,36 @@ class DBOSJournal:
             self._looking = asyncio.create_task(self._keep_looking())
         return await asyncio.shield(self._told[key])
 
-    async def spawn(self, key: str, name: str, *, input: str) -> str:  # noqa: A002  # as the socket calls it
+    def spawn(self, key: str, name: str, *, input: str) -> Awaitable[str]:  # noqa: A002  # as the socket calls it
         """Do the work of this name as a run of its own, `<run>/<key>`, and give what it comes to. It goes on here, in this run's lives."""
+        # Found now, since two calls of one agent at once know two works by one name.
+        return self._spawned_run(key, self.works.get(name) or self._registered.get(name), name=name, given=input)
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep where that is something to do: whoever waits for a word meanwhile is not put aside."""
+        self._busy += 1
+        try:
+            await asyncio.sleep(seconds)
+        finally:
+            self._busy -= 1
+
+    async def _spawned_run(self, key: str, work: Work | None, *, name: str, given: str) -> str:
         self._begin(key)
         end = f"{key}{PART}end"
         if end in self._known:
             return self._known[end]
-        work = self.works.get(name) or self._registered.get(name)
         if work is None:
             known = ", ".join(sorted({*self.works, *self._registered})) or "none"
-            raise JournalError(f"the run {self._run_id!r} cannot spawn {name!r}; known: {known}; give the worker that work")
+            raise JournalError(f"the run {self.run_id!r} cannot spawn {name!r}; known: {known}; give the worker that work")
         if key not in self._spawned:
-            await self._database.threaded(self._database.spawned, self._run_id, key)
+            await self._database.threaded(self._database.spawned, self.run_id, key)
             self._spawned |= {key}
-        return await self.step(end, note, await work(_Part(self, key), input))
+        return await self.step(end, note, await work(_Part(self, key), given))
 
     def _begin(self, key: str) -> None:
         self._calls += 1
         if self._over:
-            raise JournalError(f"the run {self._run_id!r} does not go on here any more, so {key!r} is not begun; resume it")
+            raise JournalError(f"the run {self.run_id!r} does not go on here any more, so {key!r} is not begun; resume it")
 
     async def _record(self, key: str, value: str) -> str:
         async def recorded() -> str:
@@ -120,11 +132,11 @@ class DBOSJournal:
                 self._known[key] = await DBOS.reserve_step().run_async({"name": key}, recorded)
             except (said.DBOSWorkflowCancelledError, said.DBOSWorkflowConflictIDError) as error:
                 self._finish()
-                raise JournalError(f"the run {self._run_id!r} was cancelled, or goes on elsewhere; {key!r} is not recorded") from error
+                raise JournalError(f"the run {self.run_id!r} was cancelled, or goes on elsewhere; {key!r} is not recorded") from error
             except said.DBOSUnexpectedStepError as error:
-                raise JournalMismatch(f"where the run {self._run_id!r} would record {key!r}, another record is: {error}") from error
+                raise JournalMismatch(f"where the run {self.run_id!r} would record {key!r}, another record is: {error}") from error
             except said.DBOSStepNondeterminismError as error:
-                raise JournalMismatch(f"the run {self._run_id!r} would record {key!r} over another record: {error}") from error
+                raise JournalMismatch(f"the run {self.run_id!r} would record {key!r} over another record: {error}") from error
         return self._known[key]
 
     def _finish(self) -> None:
@@ -136,13 +148,13 @@ class DBOSJournal:
             await self._look()
         except Exception as error:  # noqa: BLE001  # whatever a database says is for those who wait for it
             for answer in self._told.values():
-                _fail(answer, JournalError(f"what the run {self._run_id!r} waits for cannot be read: {error}"))
+                _fail(answer, JournalError(f"what the run {self.run_id!r} waits for cannot be read: {error}"))
 
     async def _look(self) -> None:
         """Look for what is waited for until all is there, or until nothing can come of it in this life."""
         calls = -1
         while keys := [key for key, answer in self._told.items() if not answer.done()]:
-            words = (await self._database.threaded(self._database.seen, self._run_id)).words
+            words = (await self._database.threaded(self._database.seen, self.run_id)).words
             for key in set(keys) & set(words):
                 self._told[key].set_result(words[key])
             # Two looks in a row with nothing begun in between: whoever was answered has had time to begin what follows.
@@ -153,7 +165,7 @@ class DBOSJournal:
             await asyncio.sleep(_BETWEEN_LOOKS)
 
     async def _suspended(self, keys: list[str]) -> bool:
-        return await self._database.threaded(partial(self._database.suspend, self._run_id, executor=self._executor, keys=keys))
+        return await self._database.threaded(partial(self._database.suspend, self.run_id, executor=self._executor, keys=keys))
 
 
 class _Part:
@@ -163,6 +175,7 @@ class _Part:
         self._whole = whole
         self._within = key + PART
         self.works = whole.works
+        self.run_id = f"{whole.run_id}/{key.replace(PART, '/')}"
 
     def step(self, key: str, fn: Callable[..., Awaitable[str]], *args: str) -> Awaitable[str]:
         return self._whole.step(self._within + key, fn, *args)
@@ -172,6 +185,9 @@ class _Part:
 
     def spawn(self, key: str, name: str, *, input: str) -> Awaitable[str]:  # noqa: A002  # as the socket calls it
         return self._whole.spawn(self._within + key, name, input=input)
+
+    def sleep(self, seconds: float) -> Awaitable[None]:
+        return self._whole.sleep(seconds)
 
 
 def _fail(answer: asyncio.Future[str], error: JournalError) -> None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import TypeVar
+
+from pydantic_core import from_json, to_json
 
 from agentloop.durable.dbos_database import Database, State
-from agentloop.errors import JournalError
+from agentloop.errors import ConfigurationError, JournalError
+from agentloop.journal import Journal, Works, note
 from agentloop.journal.store import Record
+from agentloop.journal.typed import Form
+from agentloop.output import Output
+from agentloop.placing import came_to
+
+T = TypeVar("T")
 
 
 class DBOSStore:
@@ -31,6 +41,17 @@ class DBOSStore:
 
     def __repr__(self) -> str:
         return f"<DBOSStore {self.database!r}>"
+
+    def open(self, run_id: str, works: Works) -> AbstractAsyncContextManager[Journal]:
+        """Refuse: only workers go on with runs of a database.
+
+        Raises:
+            ConfigurationError: Always.
+        """
+        raise ConfigurationError(
+            f"the run {run_id!r} cannot be opened here, since only workers go on with runs of {self.database!r}; "
+            f"give a Worker the work, and submit the run (works: {', '.join(works) or 'none'})"
+        )
 
     async def submit(self, name: str, given: str, *, run_id: str | None = None, version: str | None = None) -> str:
         """Have some worker do the work of this name, and give the run's id. A run that is there already is left as it is.
@@ -86,6 +107,27 @@ class DBOSStore:
                     raise JournalError(f"the run {run_id!r} was cancelled; it goes on with resume({run_id!r})")
                 case _:
                     await asyncio.sleep(every)
+
+    async def output(self, run_id: str, kind: type[T] = str) -> T:  # type: ignore[assignment]  # mypy takes no default for T
+        """Wait until a run of an agent or a flow is over, as `result` does, and give its output.
+
+        Args:
+            run_id: The run.
+            kind: What the output is: as in `Agent(output=...)`, or what the flow returns.
+
+        Raises:
+            JournalError: There is no such run, or it failed, or was cancelled; or it is the run of some other work.
+            Mismatch: The agent's answer is nothing of this kind.
+        """
+        outcome = await self.result(run_id)
+        match from_json(outcome):
+            case {"transcript": _, "text": _}:
+                came = await came_to(note(outcome), None if kind is str else Output(kind))
+                return came.output  # type: ignore[no-any-return]
+            case {"output": output, "failure": None}:
+                return Form[T](kind).read(to_json(output).decode(), key="end")
+            case _:
+                raise JournalError(f"the run {run_id!r} is one of no agent and no flow; read what it came to with result({run_id!r})")
 
     async def cancel(self, run_id: str) -> None:
         """Stop a run and what it has spawned: within a second or so where they are going on. One that is over stays as it is.

@@ -56,14 +56,15 @@ async def grown(side: Path, size: int) -> bool:
 class Crew:
     """Workers in processes of their own."""
 
-    def __init__(self, url: str, side: Path, settings: Mapping[str, str]) -> None:
+    def __init__(self, url: str, side: Path, settings: Mapping[str, str], *, script: Path) -> None:
         self._url = url
+        self._script = script
         self._environment = {**os.environ, "PYTHONPATH": str(ROOT), "SIDE": str(side), **settings}
         self.workers: dict[str, asyncio.subprocess.Process] = {}
 
     async def hire(self) -> str:
         worker = await asyncio.create_subprocess_exec(
-            sys.executable, str(MORTAL), self._url, env=self._environment, cwd=ROOT, stdout=asyncio.subprocess.PIPE
+            sys.executable, str(self._script), self._url, env=self._environment, cwd=ROOT, stdout=asyncio.subprocess.PIPE
         )
         assert worker.stdout is not None
         name = (await asyncio.wait_for(worker.stdout.readline(), 30)).decode().strip()
@@ -79,8 +80,8 @@ class Crew:
 
 
 @asynccontextmanager
-async def crew(url: str, side: Path, **settings: str) -> AsyncIterator[Crew]:
-    workers = Crew(url, side, settings)
+async def crew(url: str, side: Path, *, script: Path = MORTAL, **settings: str) -> AsyncIterator[Crew]:
+    workers = Crew(url, side, settings, script=script)
     try:
         yield workers
     finally:
