@@ -310,7 +310,9 @@ class Agent(Generic[Out]):
             return await self._live(before, life)
         runs = Runs(self._store)
         for waiting in await runs.waiting(before.run_id):
-            if waiting.run_id == before.run_id and waiting.call.id in before.decisions:
+            # A word on an earlier question is none on this one.
+            same = waiting.run_id == before.run_id and before.questions.get(waiting.call.id) == waiting.question
+            if same and waiting.call.id in before.decisions:
                 await runs.say(waiting, before.decisions[waiting.call.id])
         known = Transcript(run_id=before.run_id)
         taken_up(known)

@@ -27,6 +27,8 @@ PolicyName = Literal["auto", "ask", "read_only", "deny"]
 _WORDS: tuple[Word, ...] = get_args(Word)
 """From the mildest to the strictest."""
 _MOST_TOLD = 10_000
+UNKNOWN_OUTCOME = "The call was begun and then cut off; whether it took effect is unknown, and it was not made again."
+"""What the model is told of a call that is in doubt for good."""
 _log = logging.getLogger("agentloop.approvals")
 
 
@@ -174,7 +176,7 @@ def rule(call: ToolCall, tool: Tool[..., Any] | None, *, policy: Rules, decision
         return Settled(to_failure(error, call_id=call.id, name=call.name))
 
 
-def rule_doubt(granted: Granted, tool: Tool[..., Any] | None, *, decision: Decision | None) -> Ruling:
+def rule_doubt(granted: Granted, tool: Tool[..., Any] | None, *, times: int, decision: Decision | None) -> Ruling:
     """Say what becomes of a call that was begun in an earlier life of its run, and whose result was lost with it.
 
     Approved, it is made again; answered, that is its result; denied, the model is told that nobody knows.
@@ -182,26 +184,37 @@ def rule_doubt(granted: Granted, tool: Tool[..., Any] | None, *, decision: Decis
     Args:
         granted: As the call was made.
         tool: The tool of that name, if it is still there.
+        times: How often that has happened to it; a word on one time holds for no other.
         decision: What was said on the question, if anything.
     """
     call = granted.call
-    try:
-        asked = fingerprint(tool, call.arguments) if tool else ""
-    except Exception:  # noqa: BLE001  # what checks the arguments is the developer's own code
-        asked = ""
-    question = Question("outcome", asked)
+    question = Question("outcome", _doubt_fingerprint(call, tool, times))
     match decision:
         case None:
             return question
         case Decision("denied", reason):
-            words = "The call was begun and then cut off; whether it took effect is unknown, and it was not made again."
-            return _refused(call, f"{words} {reason}".strip())
+            return _refused(call, f"{UNKNOWN_OUTCOME} {reason}".strip())
         case Decision("answered", result=ToolResult() as given):
             return Settled(_answered(call, given))
-        case Decision(fingerprint=of) if tool is None or of != asked:
-            return replace(question, problem="The tool is not the one that was called.")
+        case Decision(fingerprint=of) if tool is None or of != question.fingerprint:
+            return replace(question, problem="The call or its tool is not the one that was asked about.")
+        case Decision(arguments=str() as arguments):
+            made = replace(call, arguments=arguments)
+            try:
+                tool.arguments(made.arguments)
+            except InvalidArguments as error:
+                return replace(question, problem=str(error))
+            return Granted(made, edited=True)
         case _:
             return granted
+
+
+def _doubt_fingerprint(call: ToolCall, tool: Tool[..., Any] | None, times: int) -> str:
+    try:
+        asked = fingerprint(tool, call.arguments) if tool else ""
+    except Exception:  # noqa: BLE001  # what checks the arguments is the developer's own code
+        asked = ""
+    return hashlib.sha256(f"outcome {times} {asked}".encode()).hexdigest()
 
 
 def fingerprint(tool: Tool[..., Any], arguments: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from time import monotonic
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from agentloop.events import CallStarted
 from agentloop.journal import Journal, Unanswered
 from agentloop.journal.typed import TypedJournal
 from agentloop.journal.written import END, OUTCOME, Outcome
-from agentloop.messages import ToolCall, ToolResult, Usage
+from agentloop.messages import ToolCall, ToolResult
 from agentloop.result import Result
 from agentloop.run import Run
 from agentloop.tools.context import Context
@@ -76,19 +77,18 @@ class _Delegation:
     async def _performed(self, journal: Journal, given: str) -> str:
         self._performed_here = True
         self._run.emit(CallStarted(self._call))
-        started, steps, usage = monotonic(), 0, Usage()
+        started, spent = monotonic(), Outcome()
         try:
             came_to = await self._answer(from_json(given), self._context, TypedJournal(journal))
-            steps, usage = came_to.steps, came_to.usage
+            spent = _spent(came_to)
             result = to_result(came_to.output, call_id=self._call.id, name=self._call.name)
         except (Drained, JournalError, Unanswered):
             raise
         except Exception as error:  # noqa: BLE001  # the model that gave the task reads what came of it
             if isinstance(error, AgentLoopError) and error.result is not None:
-                failed = cast("Result[Any]", error.result)
-                steps, usage = failed.steps, failed.usage
+                spent = _spent(cast("Result[Any]", error.result))
             result = to_failure(error, call_id=self._call.id, name=self._call.name)
-        return OUTCOME.written(Outcome(result, monotonic() - started, steps, usage))
+        return OUTCOME.written(replace(spent, result=result, seconds=monotonic() - started))
 
     async def _came_to(self, spawned: Awaitable[str]) -> Delegated:
         outcome = OUTCOME.read(await spawned, key=END)
@@ -96,8 +96,13 @@ class _Delegation:
             raise JournalError("an agent's run ended without a result; nothing of ours writes that")
         if not self._performed_here:
             # It was paid for in an earlier life, and counts in this one too.
-            self._run.budget.recount(steps=outcome.steps, usage=outcome.usage)
+            self._run.budget.recount(steps=outcome.steps, calls=outcome.calls, usage=outcome.usage)
         return Delegated(outcome.result, outcome.seconds, replayed=not self._performed_here)
+
+
+def _spent(result: Result[Any]) -> Outcome:
+    made = sum(len(message.results) for message in result.transcript)
+    return Outcome(steps=result.steps, calls=made, usage=result.usage)
 
 
 async def _told(result: ToolResult) -> Delegated:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from typing import Any
 
 from agentloop.approvals import Granted, Ruling, Settled
 from agentloop.early import Answered
-from agentloop.errors import Drained, JournalMismatch, LimitReached
+from agentloop.errors import AgentLoopError, Drained, JournalError, LimitReached
 from agentloop.events import CallEnded, CallProgress, CallStarted, Emit
 from agentloop.journal import Unanswered
 from agentloop.journal.written import LIFE, OUTCOME, Outcome
@@ -26,8 +25,6 @@ from agentloop.tools.gates import gate
 from agentloop.tools.results import to_failure
 from agentloop.transcript import Question
 
-_log = logging.getLogger("agentloop.dispatch")
-
 
 async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
     """Answer the calls side by side, writing each result down as it comes.
@@ -37,24 +34,26 @@ async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
         JournalError: Something could not be written down; what is not begun by then is not made.
     """
     most = run.budget.limits.calls_per_reply
-    above = {call.id for call in run.transcript.asked[-1].calls[most:]}
+    above = {call.id for call in run.transcript.asked[-1].calls[most:]} - run.recalled.keys() - run.doubts.keys()
     counted = {call.id for call in calls if run.early and run.early.has(call)}
     run.budget.take_calls(sum(call.id not in above and call.id not in counted for call in calls))
-    begun = await _begun([call for call in calls if call.id not in above], run)
-    answers = [_refused(call, most, run) if call.id in above else _answer(call, run, begun=begun) for call in calls]
-    await _side_by_side(answers)
+    await _mark([call for call in calls if call.id not in above], run)
+    await _side_by_side([_refused(call, most, run) if call.id in above else _answer(call, run) for call in calls])
     # In the order of the calls, so that each life of the run counts the same.
     for call in calls:
         if (result := run.transcript.result(call.id)) is not None:
             run.repeats.note(call, result, step=run.transcript.replies)
 
 
-async def _begun(calls: Sequence[ToolCall], run: Run) -> str:
-    """Mark that calls begin which must not be made twice, before any is; give the life of the run that did so first."""
-    marked = [call for call in calls if run.journal.keeps and _leaves_doubt(call, run)]
-    if not marked:
-        return run.journal.life
-    return await run.journal.note(f"{run.place(marked[0])}/begun", run.journal.life, form=LIFE)
+async def _mark(calls: Sequence[ToolCall], run: Run) -> None:
+    """Write down that the calls begin which must not be made twice, before any does."""
+    if run.journal.keeps:
+        marked = [call for call in calls if call.id not in run.recalled and _leaves_doubt(call, run)]
+        await _side_by_side([_marked(call, run) for call in marked])
+
+
+async def _marked(call: ToolCall, run: Run) -> None:
+    await run.journal.note(f"{run.place(call)}/begun", run.journal.life, form=LIFE)
 
 
 def _leaves_doubt(call: ToolCall, run: Run) -> bool:
@@ -62,24 +61,39 @@ def _leaves_doubt(call: ToolCall, run: Run) -> bool:
     return tool is not None and tool.options.effect == "once" and tool.delegate is None and isinstance(run.ruling(call), Granted)
 
 
-async def _side_by_side(answers: Sequence[Awaitable[None]]) -> None:
+async def _side_by_side(works: Sequence[Awaitable[None]]) -> None:
+    drained: list[Drained] = []
     try:
         async with asyncio.TaskGroup() as group:
-            for answer in answers:
-                group.create_task(_finished(answer))
+            for work in works:
+                group.create_task(_finished(work, drained))
     except BaseExceptionGroup as failures:
         # Whatever failed with it comes from the same cause, or from being cancelled with it.
         raise failures.exceptions[0] from failures
+    if drained:
+        raise drained[0]
 
 
-async def _finished(answer: Awaitable[None]) -> None:
-    await answer
+async def _finished(work: Awaitable[None], drained: list[Drained]) -> None:
+    try:
+        await work
+    except Drained as stopped:
+        # The others have their grace.
+        drained.append(stopped)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise AgentLoopError("a call was cancelled, and nobody had asked for that; resume the run") from error
 
 
 def answer_early(call: ToolCall, run: Run) -> Coroutine[Any, Any, Answered] | None:
     """Begin to answer a call whose reply still comes, where that may be done: it only reads, and nobody need be asked."""
     tool = run.tools.get(call.name)
     if tool is None or tool.options.effect != "read" or run.waits(call) or run.repeats.answer(call):
+        return None
+    if run.journal.keeps and tool.delegate is not None:
+        # It will be a run of its own, which has its place only once the reply is written down.
         return None
     try:
         run.budget.take_calls(1)
@@ -88,13 +102,11 @@ def answer_early(call: ToolCall, run: Run) -> Coroutine[Any, Any, Answered] | No
     return _timed(call, run)
 
 
-def _answer(call: ToolCall, run: Run, *, begun: str) -> Awaitable[None]:
+def _answer(call: ToolCall, run: Run) -> Awaitable[None]:
     tool, ruling = run.tools.get(call.name), run.ruling(call)
     if run.journal.keeps and tool is not None and tool.delegate is not None and isinstance(ruling, Granted):
-        return _delegated(call, ruling, tool.delegate(ruling.call, _context(ruling.call, run, progress=lambda _: None)), run=run)
-    in_doubt = begun != run.journal.life and _leaves_doubt(call, run)
-    step = run.journal.step(run.place(call), lambda: _outcome(call, run, in_doubt=in_doubt), form=OUTCOME)
-    return _written(step, call, run)
+        return _delegated(call, ruling, tool.delegate(ruling.call, context_of(ruling.call, run)), run=run)
+    return _written(run.journal.step(run.place(call), lambda: _outcome(call, run), form=OUTCOME), call, run)
 
 
 def _refused(call: ToolCall, most: int, run: Run) -> Awaitable[None]:
@@ -107,19 +119,14 @@ def _refused(call: ToolCall, most: int, run: Run) -> Awaitable[None]:
 
 async def _written(step: Awaitable[tuple[Outcome, bool]], call: ToolCall, run: Run) -> None:
     outcome, replayed = await step
-    ruling = run.ruling(call)
     if outcome.result is None:
-        run.doubt(call, ruling if isinstance(ruling, Granted) else Granted(call))
-        return
+        raise JournalError(f"the journal says of a call of {call.name!r} both that it is in doubt and that it is not; nothing of ours does")
     run.write(outcome.result)
     run.emit(CallEnded(call, outcome.result, outcome.seconds, replayed))
 
 
-async def _outcome(call: ToolCall, run: Run, *, in_doubt: bool) -> Outcome:
-    _check_same(call, run)
+async def _outcome(call: ToolCall, run: Run) -> Outcome:
     begun = run.early.taken(call) if run.early else None
-    if in_doubt and (found := await _reconciled(call, run)) is not None:
-        return found
     return Outcome(*await (begun or _timed(call, run)))
 
 
@@ -131,31 +138,6 @@ async def _timed(call: ToolCall, run: Run) -> Answered:
         started = monotonic()
         result = await _result(made, ruling, run)
         return result, monotonic() - started
-
-
-async def _reconciled(call: ToolCall, run: Run) -> Outcome | None:
-    """Find out what became of a call that an earlier life began; None where it never took effect, and may be made."""
-    ruling, tool = run.ruling(call), run.tools.get(call.name)
-    if tool is None or tool.options.reconcile is None or not isinstance(ruling, Granted):
-        return Outcome(None)
-    started = monotonic()
-    try:
-        found = await tool.reconcile(ruling.call, _context(ruling.call, run, progress=lambda _: None))
-    except LookupError:
-        return None
-    except Exception:  # noqa: BLE001  # the developer's own function
-        _log.exception("nobody knows what became of a call of %r: its reconcile function failed", call.name)
-        return Outcome(None)
-    return Outcome(ruling.told(found), monotonic() - started)
-
-
-def _check_same(call: ToolCall, run: Run) -> None:
-    """Make sure that a call which an earlier life wrote down is for a tool as it was then."""
-    if run.replays and run.other_tools and call.name in run.other_tools:
-        raise JournalMismatch(
-            f"the run {run.transcript.run_id!r} calls {call.name!r}, which {run.other_tools[call.name]} since the run began; "
-            "resume it with the tools it had, or with resume(..., other_tools=True)"
-        )
 
 
 async def _delegated(call: ToolCall, granted: Granted, work: Awaitable[Delegated], *, run: Run) -> None:
@@ -201,7 +183,7 @@ async def _made(call: ToolCall, run: Run) -> ToolResult:
 async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
     progress = _Progress(call, run.emit)
     try:
-        return await tool.call(call, _context(call, run, progress))
+        return await tool.call(call, context_of(call, run, progress))
     except asyncio.CancelledError:
         if tool.options.effect == "once" and not run.journal.keeps:
             # A run that is resumed must not do it again without knowing.
@@ -212,7 +194,8 @@ async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
         progress.over = True
 
 
-def _context(call: ToolCall, run: Run, progress: Callable[[object], None]) -> Context[Any]:
+def context_of(call: ToolCall, run: Run, progress: Callable[[object], None] = lambda _: None) -> Context[Any]:
+    """Say what a tool may know of its call."""
     run_id = run.transcript.run_id
     parts = f"{run_id}\n{call.id}\n{call.name}\n{call.arguments}"
     return Context(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from agentloop.errors import Drained
@@ -25,25 +26,25 @@ async def draining(*, grace: float = 8.0, on: tuple[signal.Signals, ...] = (sign
         result = await agent.run("...", run_id="order-42")
     ```
 
+    Where such a block is open in the event loop already, this one joins it, its grace and its signals.
+
     Args:
         grace: Seconds that requests and calls under way have to end. Supervisors kill after 10 s or more.
         on: The signals that say so.
     """
     loop = asyncio.get_running_loop()
-    before = _of_loop.get(loop)
-    drain = _of_loop[loop] = Drain(loop, grace)
-    for each in on:
-        loop.add_signal_handler(each, drain.begin)
+    drain = _of_loop.get(loop)
+    if drain is None:
+        drain = _of_loop[loop] = Drain(loop, grace)
+        drain.listen(on)
+    drain.users += 1
     try:
         yield drain
     finally:
-        for each in on:
-            loop.remove_signal_handler(each)
-        drain.end()
-        if before is None:
+        drain.users -= 1
+        if not drain.users:
+            drain.end()
             del _of_loop[loop]
-        else:
-            _of_loop[loop] = before
 
 
 class Drain:
@@ -52,6 +53,9 @@ class Drain:
     def __init__(self, loop: asyncio.AbstractEventLoop, grace: float) -> None:
         self.begun = False
         """Whether the process was told to stop."""
+        self.users = 0
+        """How many blocks are open."""
+        self._before: dict[signal.Signals, Any] = {}
         self._loop = loop
         self._grace = grace
         self._tasks: dict[asyncio.Task[object], int] = {}
@@ -66,8 +70,19 @@ class Drain:
         self.begun = True
         self._timer = self._loop.call_later(self._grace, self._cancel)
 
+    def listen(self, signals: Iterable[signal.Signals]) -> None:
+        """Begin when one of these signals comes."""
+        for each in signals:
+            self._before[each] = signal.getsignal(each)
+            self._loop.add_signal_handler(each, self.begin)
+
     def end(self) -> None:
-        """Forget about the grace: there is nothing left to end."""
+        """Listen no more, and forget about the grace: there is nothing left to end."""
+        for each, before in self._before.items():
+            self._loop.remove_signal_handler(each)
+            # None is a handler that is not Python's, which cannot be put back.
+            if before is not None:
+                signal.signal(each, before)
         if self._timer:
             self._timer.cancel()
 

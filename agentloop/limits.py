@@ -192,11 +192,12 @@ class Budget:
                 each.usage += usage
                 each.money += each.limits.price.of(usage) if each.limits.price else 0
 
-    def recount(self, *, steps: int, usage: Usage) -> None:
+    def recount(self, *, steps: int, calls: int, usage: Usage) -> None:
         """Count what a run inside this one took in an earlier life; it is spent, so no limit refuses it."""
         with self.shared.lock:
             for each in self.accounts:
                 each.steps += steps
+                each.calls += calls
         self.spend(usage)
 
     def spent(self) -> LimitReached:

@@ -31,7 +31,8 @@ async def begin(journal: TypedJournal, transcript: Transcript, *, agent: str, to
         return Begun(agent, hashes, from_json(transcript.to_json()))
 
     recorded, known = await journal.step(BEGINNING, beginning, form=BEGUN)
-    if known and _transcript(recorded).messages != transcript.messages:
+    # As it comes back from JSON, which has no half surrogate pairs.
+    if known and _transcript(recorded).messages != Transcript.from_json(transcript.to_json()).messages:
         raise JournalMismatch(f"the run {transcript.run_id!r} was begun with another prompt; resume it, or choose another run_id")
     return _others(recorded, hashes)
 

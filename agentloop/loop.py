@@ -13,6 +13,7 @@ from agentloop.events import Notice, PartialOutput, Replied, StepStarted
 from agentloop.journal.written import REPLY
 from agentloop.messages import Reply, Request
 from agentloop.questions import heard
+from agentloop.recalling import recall
 from agentloop.run import Run
 from agentloop.transcript import Ask, Dispatch, Done, Wait
 from agentloop.unpacking import unpacked
@@ -22,6 +23,8 @@ from agentloop.whole import must_be_whole
 async def advance(run: Run) -> None:
     """Move the run forward until it is done or must wait for a person."""
     try:
+        if run.journal.keeps and isinstance(run.transcript.next_move(), Dispatch):
+            await recall(run)
         with drained(nested=run.budget.depth > 0) as drain:
             while await _moved(run, drain):
                 pass
@@ -72,11 +75,12 @@ async def ask(run: Run) -> None:
         if run.budget.is_spent:
             raise run.budget.spent() from cut
         raise
-    run.replays = replayed
     written = run.transcript.add_reply(reply)
     if run.early:
         run.early.keep(written.calls)
     run.emit(Replied(written, replayed))
+    if replayed:
+        await recall(run)
 
 
 async def _whole_reply(run: Run, most: int | None) -> Reply:

@@ -163,9 +163,7 @@ class _Reading:
             return False
         if tool is not None and tool.options.effect == "idempotent":
             return True
-        step = place.partition("/")[0]
-        asked = self._own[f"{place}/question/{len(words) - 1}{WORD}"].seq if words else 0
-        return any(key.startswith(f"{step}/") and key.endswith("/begun") and record.seq > asked for key, record in self._own.items())
+        return f"{place}/begun" in self._own
 
 
 def _returned(result: ToolResult, call: ToolCall, made: ToolCall) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from agentloop.approvals import Granted, Rules, Ruling, auto, rule, rule_doubt
+from agentloop.approvals import UNKNOWN_OUTCOME, Granted, Rules, Ruling, auto, rule, rule_doubt
 from agentloop.early import Early
 from agentloop.errors import LimitReached, OutputInvalid
 from agentloop.events import Emit, unheard
@@ -72,6 +72,8 @@ class Run:
     """The last reply as the type asked for, once the run is done."""
     corrections: int = 0
     """How often the model was told that its answer does not take the form."""
+    corrected: int = 0
+    """How often in this life; a run that failed for it is told again when it is resumed."""
     repeats: Repeats = field(init=False)
     early: Early | None = None
     """The calls of the last reply that were started before it had ended."""
@@ -92,8 +94,10 @@ class Run:
     """The calls given to agents that wait for a person themselves, by their ids."""
     other_tools: Mapping[str, str] | None = None
     """The tools that have changed since the run began, and how; None where that does not matter."""
-    replays: bool = False
-    """Whether the last reply was written down by an earlier life of the run."""
+    recalled: dict[str, ToolResult] = field(default_factory=dict[str, ToolResult])
+    """What calls of the last reply came to in earlier lives, by their ids."""
+    asked: dict[str, Question] = field(default_factory=dict[str, Question])
+    """What earlier lives asked about calls, and nobody has answered yet, by the calls' ids."""
     tokens_read: int = 0
     """The tokens of the last request and its reply."""
     messages_read: int = 0
@@ -170,19 +174,30 @@ class Run:
         said: list[Message] = []
         match self.transcript.next_move():
             case Dispatch(calls):
-                words = f"Not run: the limit of {reached.limit} is reached."
-                said += [Message("tool", (ToolResult(call.id, words, is_error=True, name=call.name),)) for call in calls]
+                said += [Message("tool", (self._instead(call, reached),)) for call in calls]
             case _:
                 pass
         words = f"The limit of {reached.limit} is reached, and no more tools can be called. Give your best answer now, from what you have."
         await self._tell(*said, user(words))
         return True
 
-    async def _tell(self, *messages: Message) -> None:
-        """Add messages of our own to the transcript."""
-        key = f"{self.transcript.replies}/told/{len(self.transcript)}"
-        for message in await self.journal.note(key, messages, form=TOLD):
+    def _instead(self, call: ToolCall, reached: LimitReached) -> ToolResult:
+        """Say what the model reads of a call that is not made any more."""
+        if call.id in self.recalled:
+            return self.recalled[call.id]
+        words = UNKNOWN_OUTCOME if call.id in self.doubts else f"Not run: the limit of {reached.limit} is reached."
+        return ToolResult(call.id, words, is_error=True, name=call.name)
+
+    async def _tell(self, *messages: Message) -> bool:
+        """Add messages of our own to the transcript, and say whether an earlier life has done so."""
+
+        async def said() -> tuple[Message, ...]:
+            return messages
+
+        told, replayed = await self.journal.step(f"{self.transcript.replies}/told/{len(self.transcript)}", said, form=TOLD)
+        for message in told:
             self.transcript.add(message)
+        return replayed
 
     def _whole(self, call_id: str) -> str | None:
         results = (result for message in self.transcript for result in message.results)
@@ -193,11 +208,14 @@ class Run:
         key = (call.id, call.name, call.arguments)
         if key not in self.rulings:
             decision, tool = self.transcript.decisions.get(call.id), self.tools.get(call.name)
-            doubt = self.doubts.get(call.id)
-            if doubt:
-                self.rulings[key] = rule_doubt(doubt.granted, tool, decision=decision)
+            if doubt := self.doubts.get(call.id):
+                ruling = rule_doubt(doubt.granted, tool, times=doubt.times, decision=decision)
             else:
-                self.rulings[key] = rule(call, tool, policy=self.approvals, decision=decision)
+                ruling = rule(call, tool, policy=self.approvals, decision=decision)
+            if isinstance(ruling, Granted) and decision is None:
+                # What was asked stays asked, though nobody would ask about it now.
+                ruling = self.asked.get(call.id, ruling)
+            self.rulings[key] = ruling
         return self.rulings[key]
 
     def forget_ruling(self, call: ToolCall) -> None:
@@ -206,6 +224,8 @@ class Run:
 
     def waits(self, call: ToolCall) -> bool:
         """Whether a call must not run yet, for want of a person's word or of a result from outside."""
+        if call.id in self.recalled:
+            return False
         return call.id in self.held or isinstance(self.ruling(call), Question)
 
     async def accept(self) -> bool:
@@ -221,10 +241,11 @@ class Run:
         try:
             self.answer = self.output.read(*words)
         except Mismatch as mismatch:
-            if self.corrections >= self.output.corrections:
+            if self.corrected >= self.output.corrections:
                 times = self.corrections + 1
                 raise OutputInvalid(f"the answer did not take the form asked for, {times} times; {mismatch}") from mismatch
             self.corrections += 1
-            await self._tell(user(str(mismatch)))
+            if not await self._tell(user(str(mismatch))):
+                self.corrected += 1
             return False
         return True

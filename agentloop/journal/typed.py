@@ -86,6 +86,17 @@ class TypedJournal:
         text = await self._journal.step(key, note, form.written(value))
         return form.read(text, key=key)
 
+    async def known(self, key: str, *, form: Form[T]) -> T | None:
+        """Give what is recorded under the key; None where nothing is."""
+        if self._journal is None:
+            return None
+        try:
+            text = await self._journal.step(key, _absent)
+        except (_Absent, JournalMismatch):
+            # The latter from a replay, whose steps are all recorded or no steps of the run.
+            return None
+        return form.read(text, key=key)
+
     async def wait(self, key: str, *, form: Form[T]) -> T | None:
         """Give what was sent from outside; None where nobody has spoken yet, and the run had better pause."""
         if self._journal is None:
@@ -104,6 +115,14 @@ class TypedJournal:
         if self._journal is None:
             raise JournalMismatch(f"nothing is written down here, so {name!r} cannot be a run of its own; give the agent a journal")
         return self._journal.spawn(key, name, input=given)
+
+
+class _Absent(Exception):
+    """Nothing is recorded."""
+
+
+async def _absent() -> str:
+    raise _Absent
 
 
 async def _lived(fn: Callable[[], Awaitable[T]]) -> tuple[T, bool]:

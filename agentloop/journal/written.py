@@ -58,6 +58,8 @@ class Outcome:
     seconds: float = 0.0
     steps: int = 0
     """The replies that an agent took which answered it."""
+    calls: int = 0
+    """The calls that it made."""
     usage: Usage = field(default_factory=Usage)
     """The tokens that it took."""
 
