@@ -71,6 +71,8 @@ class Life:
     """Whether open calls may be made with tools that have changed."""
     changed: Mapping[str, str] | None = None
     """Those tools, where they may not."""
+    forked: Forked | None = None
+    """Where the run comes from, if it is a fork."""
 
 
 class Agent(Generic[Out]):
@@ -195,7 +197,8 @@ class Agent(Generic[Out]):
 
     async def work(self, journal: Journal, given: str) -> str:
         """Do the work over a journal, as a worker does: of a prompt as JSON, a text or a list of parts, it makes an outcome as JSON."""
-        run_id = from_json(await journal.step("run", note, json.dumps(secrets.token_hex(8))))
+        # An engine's journal knows the name that the run was submitted under.
+        run_id = getattr(journal, "run_id", None) or from_json(await journal.step("run", note, json.dumps(secrets.token_hex(8))))
         return await self._perform(journal, run_id, begun=read_said(given), life=Life(works=getattr(journal, "works", {})))
 
     async def _perform(self, journal: Journal | None, run_id: str, *, begun: Transcript, life: Life) -> str:
@@ -376,12 +379,12 @@ class Agent(Generic[Out]):
 
     async def _advance(self, transcript: Transcript, life: Life) -> Result[Out]:
         if life.journal.keeps:
-            others = await (
+            known = await (
                 begin(life.journal, transcript, agent=self.name, tools=self._tools)
                 if transcript
                 else take_up(life.journal, transcript, tools=self._tools)
             )
-            life = replace(life, changed=None if life.other_tools else others)
+            life = replace(life, changed=None if life.other_tools else known.other_tools, forked=known.forked)
         run = self._run(transcript, life)
         run.emit(RunStarted(transcript.run_id))
         deadline = asyncio.timeout(self.limits.seconds)
@@ -427,6 +430,7 @@ class Agent(Generic[Out]):
             works=life.works,
             in_doubt=life.in_doubt,
             other_tools=life.changed,
+            forked=life.forked,
         )
         if life.room is not None:
             run.room = life.room

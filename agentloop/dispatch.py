@@ -183,7 +183,7 @@ async def _made(call: ToolCall, run: Run) -> ToolResult:
 async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
     progress = _Progress(call, run.emit)
     try:
-        return await tool.call(call, context_of(call, run, progress))
+        return await tool.call(call, context_of(call, run, progress=progress))
     except asyncio.CancelledError:
         if tool.options.effect == "once" and not run.journal.keeps:
             # A run that is resumed must not do it again without knowing.
@@ -194,14 +194,14 @@ async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
         progress.over = True
 
 
-def context_of(call: ToolCall, run: Run, progress: Callable[[object], None] = lambda _: None) -> Context[Any]:
+def context_of(call: ToolCall, run: Run, *, progress: Callable[[object], None] = lambda _: None) -> Context[Any]:
     """Say what a tool may know of its call."""
-    run_id = run.transcript.run_id
-    parts = f"{run_id}\n{call.id}\n{call.name}\n{call.arguments}"
+    step = run.transcript.replies - 1
+    parts = f"{run.first_of(step)}\n{call.id}\n{call.name}\n{call.arguments}"
     return Context(
         deps=run.deps,
-        run_id=run_id,
-        step=run.transcript.replies - 1,
+        run_id=run.transcript.run_id,
+        step=step,
         call=call,
         idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
         progress=progress,

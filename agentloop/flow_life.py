@@ -167,6 +167,10 @@ class FlowLife:
         """Ask for a word from outside now, and await it later; None where nobody can give any."""
         return None if self._raw is None else call.reserve(self._raw.wait(key))
 
+    async def sleep(self, seconds: float) -> None:
+        """Let the time go by; an engine that puts waiting runs aside is told that this one sleeps."""
+        await getattr(self._raw, "sleep", asyncio.sleep)(seconds)
+
     def spawn(
         self, name: str, perform: Perform, *, given: str, failed: Callable[[BaseException], str], kind: Literal["agent", "flow"] = "agent"
     ) -> Coroutine[Any, Any, str]:

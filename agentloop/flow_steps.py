@@ -112,7 +112,7 @@ async def _slept(life: FlowLife, call: Call, recorded: Awaitable[tuple[Called, b
     with drained(nested=False) as drain:
         if drain:
             drain.check()
-        await asyncio.sleep(max(0.0, until - time.time()))
+        await life.sleep(max(0.0, until - time.time()))
 
 
 async def _waited(asking: _Asking, noted: Awaitable[tuple[Called, bool]], *, answer: Any) -> Any:

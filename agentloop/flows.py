@@ -177,8 +177,9 @@ class Flow(Generic[P, R]):
 
     async def work(self, journal: Journal, given: str) -> str:
         """Do the work over a journal, as a worker does: of the arguments as a JSON object it makes an outcome as JSON."""
-        run_id = await journal.step("run", note, Form[str](str).written(_new_id()))
-        return await self._perform(journal, from_json(run_id), given=given, works=getattr(journal, "works", None), in_doubt="wait")
+        # An engine's journal knows the name that the run was submitted under.
+        run_id = getattr(journal, "run_id", None) or from_json(await journal.step("run", note, Form[str](str).written(_new_id())))
+        return await self._perform(journal, run_id, given=given, works=getattr(journal, "works", None), in_doubt="wait")
 
     async def drawing(self, run_id: str, *, journal: Kept | None = None) -> str:
         """Draw what a run has done, from its journal: a flowchart in Mermaid's words."""

@@ -23,7 +23,7 @@ async def does(what: str, context: Context) -> str:
     """Take effect, and be a while before that is recorded."""
     with SIDE.open("a") as side:  # noqa: ASYNC230  # a small local file
         side.write(json.dumps([what, context.run_id, context.idempotency_key]) + "\n")
-    while HOLD.exists():  # noqa: ASYNC110, ASYNC240  # nobody sends word
+    while HOLD.exists():  # noqa: ASYNC110  # nobody sends word
         await asyncio.sleep(0.02)
     return f"{what}: done"
 
