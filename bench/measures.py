@@ -114,7 +114,8 @@ def _naps(calls: int, kind: str, letter: str) -> Measure:
 
 
 def _own(name: str, unit: str, goal: str, figure: Callable[[Took], float], **wanted: Any) -> Measure:
-    return Measure(name=name, unit=unit, wanted=wanted, figure=figure, subjects=(OURS,), goal=goal, rounds=3, quick=1)
+    quick = int(wanted["measure"] != "held")
+    return Measure(name=name, unit=unit, wanted=wanted, figure=figure, subjects=(OURS,), goal=goal, rounds=3, quick=quick)
 
 
 MEASURES = (

@@ -28,7 +28,7 @@ bench/run --save         # everything, which takes an hour; --only, --subjects a
 ```
 
 The *floor* is a loop on httpx with pydantic-core's JSON and no framework: [bench/loop.py](../bench/loop.py).
-All subjects talk to one server in a process of its own, which costs next to nothing and says the same to each: [bench/server.py](../bench/server.py).
+All subjects talk to one server in a process of its own, which says the same to each: [bench/server.py](../bench/server.py).
 A step is one reply and the results of its two calls, about 2 kB; a run of 10 steps is 10 replies.
 CPU is user and system time of the client's process.
 Figures are medians of interleaved rounds; compare them within a table, as another machine, or the same on another day, gives others.
@@ -48,7 +48,9 @@ def page(table: dict[str, Any], *, date: str) -> Iterator[str]:
     yield TOP_OF_PAGE
     yield "![CPU a step over the length of a run](performance.svg)\n"
     yield f"## The table of {date}\n"
-    yield f"Python {table['python']} on {table['system']}, {table['cores']} cores; in brackets how many times ours.\n"
+    yield f"Python {table['python']} on {table['system']}, {table['cores']} cores; in brackets how many times ours, in the same rounds.\n"
+    if note := table.get("note"):
+        yield f"{note}\n"
     yield from rows(table, (OURS, FLOOR, *PEERS), [measure for measure in MEASURES if {OURS, FLOOR, *PEERS} & {*measure.subjects}])
     yield "\n## Other floors\n"
     yield "The same loop on other clients, and on httpx with each message encoded once; in brackets how many times ours.\n"
@@ -72,13 +74,12 @@ def rows(table: dict[str, Any], subjects: tuple[str, ...], measures: list[Measur
             yield f"| {measure.name}, {measure.unit}{goal} | " + " | ".join(cell(found, subject) for subject in subjects) + " |"
 
 
-def cell(found: dict[str, list[float]], subject: str) -> str:
-    """Say a figure, and how many times ours it is."""
+def cell(found: dict[str, dict[str, Any]], subject: str) -> str:
+    """Say a figure, and how many times ours it was in the same rounds."""
     if subject not in found:
         return "-"
-    said = number(median(found[subject]))
-    ours = median(found.get(OURS, [0]))
-    return said if subject == OURS or ours <= 0 else f"{said} ({median(found[subject]) / ours:.2g})"
+    said, times = number(median(found[subject]["figures"])), found[subject]["times ours"]
+    return said if subject == OURS or times is None else f"{said} ({number(times)})"
 
 
 def number(value: float) -> str:
@@ -102,11 +103,11 @@ def missing(table: dict[str, Any]) -> Iterator[str]:
     yield from reasons or ["Everything was measured that is in the tables; a dash stands for what a round of this day left out."]
 
 
-def curve(figures: dict[str, dict[str, list[float]]]) -> Iterator[str]:
+def curve(figures: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     """Draw CPU a step over the length of a run, both axes logarithmic."""
-    points = {
+    points: dict[str, list[tuple[int, float]]] = {
         subject: [
-            (length, median(found[subject]))
+            (length, median(found[subject]["figures"]))
             for length in LENGTHS
             if subject in (found := figures.get(f"CPU a step, run of {length:,} steps", {}))
         ]

@@ -7,6 +7,7 @@ import datetime as dt
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
+from threading import Timer
+from time import monotonic
 from typing import Any, Self
 
 import loop
@@ -23,6 +26,7 @@ from measures import FLOOR, FLOORS, FORMATS, MEASURES, OURS, PEERS, Measure, Too
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / ".cache" / "bench"
 QUIET = {"LANGSMITH_TRACING": "false", "AGNO_TELEMETRY": "false", "OTEL_SDK_DISABLED": "true", "OPENAI_AGENTS_DISABLE_TRACING": "1"}
+MOST_SECONDS = 900
 
 Figures = dict[str, dict[str, list[float]]]
 """By measure, by subject, by round."""
@@ -39,9 +43,13 @@ class Table:
     def note(self, measure: Measure, subject: str, took: Took | dict[str, str]) -> None:
         """Write a figure down, or why there is none."""
         if isinstance(reason := took.get("failed"), str):
-            self.missing.setdefault(measure.name, {})[subject] = reason
+            self.miss(measure, subject, reason)
         else:
             self.figures.setdefault(measure.name, {}).setdefault(subject, []).append(round(measure.figure(took), 4))  # type: ignore[arg-type]
+
+    def miss(self, measure: Measure, subject: str, reason: str) -> None:
+        """Write down why there is no figure; no paths and addresses of this machine."""
+        self.missing.setdefault(measure.name, {})[subject] = re.sub(r"(https?:/)?/\S+", "...", reason)[:300]
 
 
 class Worker:
@@ -68,14 +76,20 @@ class Worker:
             self._process.kill()
         self._log.close()
 
-    def measure(self, wanted: dict[str, Any]) -> Took | dict[str, str]:
-        """Have it measured."""
+    def measure(self, wanted: dict[str, Any], *, seconds: float = MOST_SECONDS) -> Took | dict[str, str]:
+        """Have it measured, as long as it does not take too long."""
         assert self._process.stdin is not None  # noqa: S101  # it is a pipe
         assert self._process.stdout is not None  # noqa: S101  # the same
         with suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps(wanted) + "\n")
             self._process.stdin.flush()
+        began = monotonic()
+        patience = Timer(seconds, self._process.kill)
+        patience.start()
         line = self._process.stdout.readline()
+        patience.cancel()
+        if not line and monotonic() - began >= seconds:
+            return {"failed": f"it took more than {seconds:g} s"}
         if line:
             return json.loads(line)  # type: ignore[no-any-return]
         self._log.flush()
@@ -163,16 +177,21 @@ def lines(measure: Measure, table: Table) -> Iterator[str]:
     yield f"{measure.name} ({measure.unit}){'; goal: ' + measure.goal if measure.goal else ''}"
     for subject, figures in found.items():
         spread = f"{min(figures):,.1f} to {max(figures):,.1f}" if len(figures) > 1 else ""
-        floor, ours = ratio(figures, found.get(FLOOR)), ratio(figures, found.get(OURS))
+        floor, ours = shown(ratio(figures, found.get(FLOOR))), shown(ratio(figures, found.get(OURS)))
         yield f"  {subject:18}{median(figures):12,.1f}  {spread:26}{floor:>10} x floor {ours:>10} x ours"
     for subject, reason in table.missing.get(measure.name, {}).items():
         yield f"  {subject:18}{'-':>12}  {reason}"
 
 
-def ratio(figures: list[float], others: list[float] | None) -> str:
+def ratio(figures: list[float], others: list[float] | None) -> float | None:
     """Give the median of the ratios of each round."""
     ratios = [figure / other for figure, other in zip(figures, others or (), strict=False) if other > 0]
-    return f"{median(ratios):,.2f}" if ratios else "-"
+    return round(median(ratios), 4) if ratios else None
+
+
+def shown(ratio: float | None) -> str:
+    """Write a ratio."""
+    return "-" if ratio is None else f"{ratio:,.2f}"
 
 
 def versions() -> dict[str, str]:
@@ -192,11 +211,28 @@ def save(table: Table) -> None:
     """Write the figures into the table of the day, which may have others already."""
     path = HERE / "history" / f"{dt.datetime.now(tz=dt.UTC):%Y-%m-%d}.json"
     kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"figures": {}, "missing": {}}
-    for measure in (*table.figures, *table.missing):
-        kept["figures"].setdefault(measure, {}).update(table.figures.get(measure, {}))
-        kept["missing"].setdefault(measure, {}).update(table.missing.get(measure, {}))
+    for measure, found in table.figures.items():
+        # Ratios hold within a run only, so they are written down with the figures, which another run may replace in part.
+        kept["figures"].setdefault(measure, {}).update(
+            {
+                subject: {
+                    "figures": figures,
+                    "times the floor": ratio(figures, found.get(FLOOR)),
+                    "times ours": ratio(figures, found.get(OURS)),
+                }
+                for subject, figures in found.items()
+            }
+        )
+    for measure, reasons in table.missing.items():
+        kept["missing"].setdefault(measure, {}).update(reasons)
     kept |= {"python": platform.python_version(), "system": platform.system(), "cores": os.cpu_count(), "versions": versions()}
-    path.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+    path.write_text(written(kept) + "\n", encoding="utf-8")
+
+
+def written(table: dict[str, Any]) -> str:
+    """Write a table so that a line of the file is a subject's figures of a measure."""
+    text = json.dumps(table, indent=1)
+    return re.sub(r"\[[^]]*\]", lambda found: " ".join(found[0].split()), text)
 
 
 def main() -> None:
@@ -216,11 +252,11 @@ def main() -> None:
             subjects = [each for each in measure.subjects if named is None or each in named]
             if not rounds or not subjects or not any(part in measure.name for part in given.only.split("|")):
                 continue
-            ready = [each for each in subjects if Path(python(each)).exists()]
+            ready = [each for each in subjects if Path(python(each)).exists() and not (ENVIRONMENTS / f"{each}.failed").exists()]
             for subject in sorted({*subjects} - {*ready}):
                 reason = ENVIRONMENTS / f"{subject}.failed"
                 words = reason.read_text(encoding="utf-8").strip() if reason.exists() else "it is not installed: see bench/environments"
-                table.missing.setdefault(measure.name, {})[subject] = words[:300]
+                table.miss(measure, subject, words)
             measure_all(measure, ready, base_url, rounds=rounds, table=table)
             print(*lines(measure, table), sep="\n", flush=True)
             if given.save:

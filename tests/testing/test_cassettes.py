@@ -326,7 +326,7 @@ async def test_a_connection_that_breaks_before_the_reply_breaks_in_the_replay(pa
 @pytest.mark.parametrize("turn", [no_answer("silent"), cut(says("Half of ", "it."), end="silent")])
 async def test_a_server_that_fell_silent_is_given_up_again_and_nobody_waits_for_it(path: Path, turn: Any, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cassette_replay, "_LEAVING_SECONDS", 60)
-    impatient = {"timeouts": Timeouts(attempt=0.2), "retries": Retries(first_wait=0)}
+    impatient = {"timeouts": Timeouts(attempt=0.8), "retries": Retries(first_wait=0)}
     with Gateway(turn, says("Hi.")) as gateway, Cassette(path, record=True):
         recorded = await Agent(asking(gateway, **impatient)).run("Hi")
 
