@@ -24,7 +24,7 @@ from agentloop.journal.runs import Runs, store_at
 from agentloop.journal.store import Store
 from agentloop.journal.travel import Replaying
 from agentloop.journal.typed import TypedJournal
-from agentloop.journal.written import END, ENDING, Ending
+from agentloop.journal.written import END, ENDING, Ending, Forked
 from agentloop.limits import Budget, Limits
 from agentloop.lives import begin, take_up
 from agentloop.loop import advance
@@ -33,7 +33,7 @@ from agentloop.models import Model
 from agentloop.models.providers import model as model_named
 from agentloop.models.retries import ending_at
 from agentloop.output import Output
-from agentloop.placing import place, read_said, run_in, written
+from agentloop.placing import outside_of_flows, place, read_said, run_in, written
 from agentloop.plans import carry_out, plan, taken_up
 from agentloop.result import Result, result_of
 from agentloop.run import Run
@@ -272,11 +272,12 @@ class Agent(Generic[Out]):
             AgentLoopError: The run failed or reached a limit.
         """
         life = Life(deps=deps, in_doubt=in_doubt, other_tools=other_tools)
-        if not isinstance(before, str):
-            return await self._go_on(_before(before), life)
-        if self._store is None:
-            raise ConfigurationError(f"the agent has no journal to find the run {before!r} in; write Agent(..., journal='runs.db')")
-        return await self._live(Transcript(run_id=_own(before)), life)
+        with outside_of_flows():
+            if not isinstance(before, str):
+                return await self._go_on(_before(before), life)
+            if self._store is None:
+                raise ConfigurationError(f"the agent has no journal to find the run {before!r} in; write Agent(..., journal='runs.db')")
+            return await self._live(Transcript(run_id=_own(before)), life)
 
     async def replay(self, run_id: str, *, emit: Emit = unheard) -> Result[Out]:
         """Live a run of the journal over again, from what it wrote down alone: no model is asked, no tool is called, nothing is written.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from contextlib import suppress
+import inspect
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -64,6 +64,8 @@ class Call:
     """The error that the flow is told."""
     caught: asyncio.Future[bool]
     """Whether the flow went on then."""
+    known: asyncio.Future[None]
+    """Done once it is what it was in earlier lives, or new."""
     reserved: list[Any] = field(default_factory=list[Any])
     """What was asked of the journal when the call was made."""
     task: asyncio.Task[Any] | None = None
@@ -111,6 +113,7 @@ class FlowLife:
         self._stuck: list[Exception] = []
         self._ending: BaseException | None = None
         self._turn = 0
+        self._keeping: list[asyncio.Task[None]] = []
 
     async def live(self, flow: Coroutine[Any, Any, T]) -> T:
         """Run the flow until it has ended, or can go on no more.
@@ -149,7 +152,8 @@ class FlowLife:
         self._decide(caught=True)
         loop = asyncio.get_running_loop()
         called = Called(kind, name, tuple(self._open), life)
-        call = Call(number=len(self._calls), called=called, told=loop.create_future(), caught=loop.create_future())
+        told, caught, known = loop.create_future(), loop.create_future(), loop.create_future()
+        call = Call(number=len(self._calls), called=called, told=told, caught=caught, known=known)
         self._calls.append(call)
         self._open[call.number] = call
         return call
@@ -158,7 +162,7 @@ class FlowLife:
         """Write down that the call is made, and nothing else of it."""
 
         async def noted() -> Called:
-            await self._written()
+            await self._new(call)
             return call.called
 
         return call.reserve(self.journal.step(str(call.number), noted, form=CALLED))
@@ -209,6 +213,8 @@ class FlowLife:
                 f"the flow {self.run_id!r} called the {called.kind} {called.name!r} as its number {call.number} in an earlier life, and "
                 f"calls the {now.kind} {now.name!r} now; resume it with the code that it was begun with"
             )
+        if not call.known.done():
+            call.known.set_result(None)
 
     async def answered(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
         """Do the work of a call, and give what it comes to, or raise what it failed with; where it cannot go on, neither."""
@@ -229,6 +235,7 @@ class FlowLife:
             self._look()
         if call.told.done():
             self._held.append(call)
+            self._look()
             raise call.told.result()
         try:
             return task.result()
@@ -249,7 +256,7 @@ class FlowLife:
             fn: Does it.
             failed: Says what is to be written down of an error, and whether the flow went on; nothing for None, and the error is raised.
         """
-        await self._written()
+        await self._new(call)
         try:
             return await fn()
         except (JournalError, Unanswered, Drained):
@@ -268,6 +275,28 @@ class FlowLife:
         if value is None:
             raise failure
         return value
+
+    async def _new(self, call: Call) -> None:
+        """Wait until the call may be done: what the flow met before is written down, and what it called before is what it was."""
+        await self._written()
+        while before := next(self._unknown_before(call), None):
+            known, task = before
+            await asyncio.wait({known, task}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done() and not task.cancelled() and isinstance(error := task.exception(), JournalError):
+                raise error
+            if task.done():
+                # Whoever awaits it learns of it in the next turn.
+                await asyncio.sleep(0)
+        if self._ending is not None:
+            raise asyncio.CancelledError
+        if not call.known.done():
+            call.known.set_result(None)
+
+    def _unknown_before(self, call: Call) -> Iterator[tuple[asyncio.Future[None], asyncio.Task[Any]]]:
+        for each in self._open.values():
+            # What nobody awaits yet may not be waited for: it may be awaited after this.
+            if each.number < call.number and each.task is not None and not each.known.done():
+                yield each.known, each.task
 
     def _decide(self, *, caught: bool) -> None:
         for call in self._held:
@@ -295,15 +324,39 @@ class FlowLife:
     def _look(self) -> None:
         """End the flow where nothing of it goes on any more, if what it awaits has not called anything new in a while."""
         self._turn += 1
-        if self._stuck and not self._going:
+        if (self._stuck or self._undecided) and self._waits:
             asyncio.get_running_loop().call_soon(self._look_again, self._turn, _TURNS)
 
+    @property
+    def _waits(self) -> bool:
+        """Whether nothing of it goes on but what takes as long as people or clocks do."""
+        return all(call.called.kind in {"wait", "sleep"} for call in self._going)
+
+    @property
+    def _undecided(self) -> bool:
+        return any(not call.caught.done() for call in self._held)
+
     def _look_again(self, turn: int, left: int) -> None:
-        if turn != self._turn or self._going or self._ending is not None or self._task.done():
+        if turn != self._turn or not self._waits or self._ending is not None or self._task.done():
             return
         if left:
             asyncio.get_running_loop().call_soon(self._look_again, turn, left - 1)
-            return
+        elif self._undecided:
+            # The flow has gone on beside them, and may now rest for as long as it likes.
+            self._decide(caught=True)
+            self._keeping.append(asyncio.get_running_loop().create_task(self._kept(turn)))
+        elif self._stuck and not self._going:
+            self._pause()
+
+    async def _kept(self, turn: int) -> None:
+        try:
+            await self._written()
+        except JournalError as error:
+            self._end(error)
+        else:
+            self._look_again(turn, _TURNS)
+
+    def _pause(self) -> None:
         for each in self._stuck:
             if isinstance(each, Asked):
                 self.asked.extend(each.waiting)
@@ -316,7 +369,7 @@ class FlowLife:
 
     async def _over(self) -> None:
         self._end(asyncio.CancelledError())
-        tasks = {self._task, *(call.task for call in self._calls if call.task is not None)}
+        tasks = {self._task, *self._keeping, *(call.task for call in self._calls if call.task is not None)}
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
@@ -325,8 +378,15 @@ class FlowLife:
                 # Asked for, so that it is not logged as one that nobody looked at.
                 task.exception()
         for reserved in (each for call in self._calls for each in call.reserved):
-            with suppress(AttributeError):
-                reserved.close()
+            _close(reserved)
+
+
+def _close(reserved: Any) -> None:
+    """Close what was never awaited, and what that would have awaited in turn."""
+    if inspect.iscoroutine(reserved):
+        inside = inspect.getcoroutinelocals(reserved).get("recorded")
+        reserved.close()
+        _close(inside)
 
 
 def _uncancel() -> None:

@@ -15,7 +15,7 @@ from agentloop.draining import drained
 from agentloop.errors import ConfigurationError, Denied, Drained, InDoubt, StepFailed
 from agentloop.failures import Failure
 from agentloop.flow_life import CALLED, CAME, Call, Called, Came, FlowLife
-from agentloop.flow_work import Work, answer_of, plain, work_of
+from agentloop.flow_work import Work, answer_of, leaves_doubt, plain, work_of
 from agentloop.journal.runs import Waiting
 from agentloop.journal.typed import Form
 from agentloop.journal.words import DECISION, POSED, Posed
@@ -289,7 +289,8 @@ class _Step:
 
     def _outcome(self, tries: int, begun: asyncio.Future[str | None]) -> Awaitable[tuple[Came, bool]]:
         def failed(error: BaseException, caught: bool) -> Came | None:  # noqa: FBT001  # as `tried` calls it
-            ended = caught or (self._work.effect == "once" and not isinstance(error, asyncio.CancelledError))
+            cut_off = isinstance(error, asyncio.CancelledError) or leaves_doubt(error)
+            ended = caught or (self._work.effect == "once" and not cut_off)
             return Came(failure=Failure.of(error), caught=caught) if ended else None
 
         async def came() -> Came:

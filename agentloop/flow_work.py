@@ -24,6 +24,9 @@ from agentloop.tools.parameters import innermost
 from agentloop.tools.threads import run_in_thread
 from agentloop.transcript import Decision
 
+# How a tool says so itself.
+_UNKNOWN = "whether it took effect is unknown"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
@@ -69,6 +72,11 @@ def work_of(
     if effect is not None:
         raise ConfigurationError(f"the tool {made.name!r} has the effect {made.options.effect!r} already; leave effect={effect!r} out")
     return _tool_work(made, args, named, local=local)
+
+
+def leaves_doubt(error: BaseException) -> bool:
+    """Say whether a step that failed may have taken effect all the same: its tool was given up when its time was up."""
+    return isinstance(error, StepFailed) and _UNKNOWN in str(error)
 
 
 def answer_of(result: ToolResult, kind: Any) -> Any:

@@ -38,7 +38,7 @@ from agentloop.journal.runs import Runs, Waiting, store_at
 from agentloop.journal.store import Record, Store
 from agentloop.journal.typed import Form
 from agentloop.journal.written import BEGINNING, END, FORMAT
-from agentloop.placing import Asked, place
+from agentloop.placing import Asked, own_name, place
 from agentloop.tools.annotations import local_names, resolve
 
 P = ParamSpec("P")
@@ -140,14 +140,14 @@ class Flow(Generic[P, R]):
         Raises:
             Exception: Whatever the function raises; resumed, it goes on from what is written down.
             JournalMismatch: The run was begun with other arguments, or the function now takes other steps.
-            ConfigurationError: JSON cannot say the arguments.
+            ConfigurationError: JSON cannot say the arguments, or the run is inside another.
         """
         bound = self._signature.bind(*args, **named)
         bound.apply_defaults()
         given = self._written(bound.arguments)
         around = place.get()
         if around is None:
-            return self._kept(given, journal or self._journal, run_id=run_id, in_doubt="wait")
+            return self._kept(given, journal or self._journal, run_id=own_name(run_id), in_doubt="wait")
         if journal is not None or run_id is not None:
             raise ConfigurationError(
                 f"the flow {self.name!r} runs in another, which names its run and keeps it; leave journal and run_id out"
@@ -166,10 +166,10 @@ class Flow(Generic[P, R]):
                 `InDoubt` in the flow, and tells the models of its agents that nobody knows.
 
         Raises:
-            ConfigurationError: There is no such run.
+            ConfigurationError: There is no such run, or it is inside another.
         """
         store = self._store(journal)
-        beginning = next((record for record in await store.records(run_id) if record.key == BEGINNING), None)
+        beginning = next((record for record in await store.records(own_name(run_id) or "") if record.key == BEGINNING), None)
         if beginning is None:
             raise ConfigurationError(f"there is no run {run_id!r} in the journal; begin it with {self.name}.run(..., run_id={run_id!r})")
         begun = self._check(_BEGUN.read(beginning.value, key=BEGINNING))

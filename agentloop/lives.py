@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from pydantic_core import from_json
 
 from agentloop.errors import ConfigurationError, JournalMismatch
 from agentloop.journal.typed import TypedJournal
-from agentloop.journal.written import BEGINNING, BEGUN, FORMAT, Begun
+from agentloop.journal.written import BEGINNING, BEGUN, FORMAT, Begun, Forked
 from agentloop.tools.function import Tool
 from agentloop.transcript import Transcript
 
@@ -19,7 +20,16 @@ OtherTools = Mapping[str, str]
 """The tools that have changed since a run began, and how."""
 
 
-async def begin(journal: TypedJournal, transcript: Transcript, *, agent: str, tools: Mapping[str, Tool[..., Any]]) -> OtherTools:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a life of a run learns from its first record."""
+
+    other_tools: OtherTools
+    forked: Forked | None
+    """Where the run comes from, if it is a fork."""
+
+
+async def begin(journal: TypedJournal, transcript: Transcript, *, agent: str, tools: Mapping[str, Tool[..., Any]]) -> Known:
     """Begin the run with this transcript, or find that it has begun with it already.
 
     Raises:
@@ -34,10 +44,10 @@ async def begin(journal: TypedJournal, transcript: Transcript, *, agent: str, to
     # As it comes back from JSON, which has no half surrogate pairs.
     if known and _transcript(recorded).messages != Transcript.from_json(transcript.to_json()).messages:
         raise JournalMismatch(f"the run {transcript.run_id!r} was begun with another prompt; resume it, or choose another run_id")
-    return _others(recorded, hashes)
+    return Known(_others(recorded, hashes), recorded.forked)
 
 
-async def take_up(journal: TypedJournal, transcript: Transcript, *, tools: Mapping[str, Tool[..., Any]]) -> OtherTools:
+async def take_up(journal: TypedJournal, transcript: Transcript, *, tools: Mapping[str, Tool[..., Any]]) -> Known:
     """Go on with the run that was begun under the id of this transcript, which is empty; it is filled with what was said before.
 
     Raises:
@@ -54,6 +64,11 @@ async def take_up(journal: TypedJournal, transcript: Transcript, *, tools: Mappi
         transcript.add(message)
     transcript.decisions.update(said.decisions)
     transcript.questions.update(said.questions)
+    return Known(other_tools(recorded, tools), recorded.forked)
+
+
+def other_tools(recorded: Begun, tools: Mapping[str, Tool[..., Any]]) -> OtherTools:
+    """Find the tools that are others than those with which a run began."""
     return _others(recorded, {name: _hash(tool) for name, tool in tools.items()})
 
 

@@ -12,7 +12,8 @@ from agentloop.approvals import Granted
 from agentloop.journal.reading import beginning_of
 from agentloop.journal.store import Record
 from agentloop.journal.words import DECISION, POSED
-from agentloop.journal.written import OUTCOME, REPLY, WORD, place_of
+from agentloop.journal.written import OUTCOME, REPLY, TAKEN_OVER, WORD, place_of
+from agentloop.lives import other_tools
 from agentloop.messages import ToolCall, ToolResult
 from agentloop.tools.companions import Delegating
 from agentloop.tools.function import Tool
@@ -61,6 +62,8 @@ class MadeCalls:
     in_doubt: list[Made] = field(default_factory=list[Made])
     """Those that may have been begun when the run was cut off: nobody knows whether they took effect. One that would have waited for a
     person is among them, if the run had not asked yet."""
+    other_tools: dict[str, str] = field(default_factory=dict[str, str])
+    """The tools of these calls that have changed since, and how."""
 
 
 def made_calls(records: Sequence[Record], run_id: str, *, tools: Tools) -> MadeCalls:
@@ -72,32 +75,36 @@ def made_calls(records: Sequence[Record], run_id: str, *, tools: Tools) -> MadeC
         tools: Those of its agent.
     """
     found = MadeCalls()
-    _Reading(records, run_id).sort_into(found, tools)
+    # What a fork took over, the run that it was made of has done.
+    taken_over = next((record.seq for record in records if record.run_id == run_id and record.key == TAKEN_OVER), 0)
+    _Reading(records, run_id, after=taken_over).sort_into(found, tools)
     return found
 
 
 class _Reading:
     """What one run wrote down."""
 
-    def __init__(self, records: Sequence[Record], run_id: str) -> None:
+    def __init__(self, records: Sequence[Record], run_id: str, *, after: int) -> None:
         self._all = records
+        self._after = after
         self._run_id = run_id
         self._own = {record.key: record for record in records if record.run_id == run_id}
-        begun = beginning_of(records, run_id)
-        self._before = Transcript.from_json(json.dumps(begun.transcript)) if begun.transcript else Transcript()
-        # What a fork took over, the run that it was made of has done.
-        self._from = begun.forked.at if begun.forked else 0
+        self._begun = beginning_of(records, run_id)
+        self._before = Transcript.from_json(json.dumps(self._begun.transcript)) if self._begun.transcript else Transcript()
 
     def sort_into(self, found: MadeCalls, tools: Tools) -> None:
         """Add the calls of this run, and of the agents in it."""
+        changed = other_tools(self._begun, tools)
         for place, call in self._calls():
             tool = tools.get(call.name)
             inner = f"{self._run_id}/{place}"
             inside: Tools = tool.delegate.tools if tool and isinstance(tool.delegate, Delegating) else {}
             if any(record.run_id == inner for record in self._all):
-                _Reading(self._all, inner).sort_into(found, inside)
-            elif tool is None or tool.options.effect != "read":
-                self._sort(place, call, tool, found)
+                _Reading(self._all, inner, after=self._after).sort_into(found, inside)
+                continue
+            had_effect = (call.name in changed or tool is None or tool.options.effect != "read") and self._sort(place, call, tool, found)
+            if had_effect and call.name in changed:
+                found.other_tools[call.name] = changed[call.name]
 
     def _calls(self) -> Iterator[tuple[str, ToolCall]]:
         match self._before.next_move():
@@ -111,24 +118,29 @@ class _Reading:
                 yield from self._placed(place.step, REPLY.read(record.value, key=key).calls)
 
     def _placed(self, step: int, calls: Sequence[ToolCall]) -> Iterator[tuple[str, ToolCall]]:
-        return ((f"{step}/{index}", call) for index, call in enumerate(calls) if step >= self._from)
+        return ((f"{step}/{index}", call) for index, call in enumerate(calls))
 
-    def _sort(self, first: str, call: ToolCall, tool: Tool[..., Any] | None, found: MadeCalls) -> None:
+    def _sort(self, first: str, call: ToolCall, tool: Tool[..., Any] | None, found: MadeCalls) -> bool:
+        """Add a call where it belongs; no where it has had no effect, or not in this run."""
         places = self._lives(first)
         record = self._own.get(places[-1])
         result = OUTCOME.read(record.value, key=record.key).result if record else None
         made, by_hand = self._made(places, call, result)
         if record is None or result is None:
-            if len(places) > 1 or self._may_have_begun(first, tool):
-                found.in_doubt.append(made)
+            if len(places) == 1 and not self._may_have_begun(first, tool):
+                return False
+            found.in_doubt.append(made)
+        elif record.seq <= self._after:
+            return False
         elif result.is_error and len(places) > 1:
             found.in_doubt.append(made)
         elif result.is_error or result.text.endswith(_NOT_MADE):
-            return
+            return False
         elif tool is None or tool.options.undo is None or by_hand:
             found.stays.append(made)
         else:
             found.undoable.append(Undoable(made, tool, _returned(result, call, made.call), record.seq))
+        return True
 
     def _lives(self, first: str) -> list[str]:
         """List the places of a call: another one for each time that it came into doubt."""

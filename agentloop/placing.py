@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
@@ -58,6 +59,16 @@ place: ContextVar[Place | None] = ContextVar("place", default=None)
 """The flow whose code runs here; None outside of flows, and in what they call."""
 
 
+@contextmanager
+def outside_of_flows() -> Generator[None]:
+    """Do what is no step of the flow whose code runs here: the agents in it take no numbers there."""
+    before = place.set(None)
+    try:
+        yield
+    finally:
+        place.reset(before)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What an agent's run in a flow came to: the last record of that run."""
@@ -75,6 +86,18 @@ class Outcome:
 
 _OUTCOME: Form[Outcome] = Form(Outcome)
 _PROMPT: Form[str | tuple[str | UserPart, ...]] = Form(str | tuple[str | UserPart, ...])
+
+
+def own_name(run_id: str | None) -> str | None:
+    """Check the name of a run that is inside of nothing.
+
+    Raises:
+        ConfigurationError: It names a run inside another.
+    """
+    if run_id is not None and "/" in run_id:
+        around = run_id.partition("/")[0]
+        raise ConfigurationError(f"{run_id!r} names a run inside the run {around!r}; resume that one, or choose a run_id without '/'")
+    return run_id
 
 
 def said(transcript: Transcript) -> str:

@@ -55,7 +55,8 @@ class PlannedTool(Tool[..., Any]):
 
     def __init__(self, tool: Tool[..., Any], planning: Planning) -> None:
         super().__init__(tool.function, tool._definition)  # noqa: SLF001  # another tool's, for the same words to the model
-        self.options = Options(effect="read", timeout=None, poll=tool.options.poll)
+        # What is noted always comes to the same words, and may be wanted more than once.
+        self.options = Options(effect="read", timeout=None, poll=tool.options.poll or not only_reads(tool))
         self._tool = tool
         self._planning = planning
 

@@ -19,9 +19,9 @@ from agentloop.journal.store import Store
 from agentloop.journal.travel import Replaying
 from agentloop.journal.typed import Form, TypedJournal
 from agentloop.lives import begin
-from agentloop.messages import Message, Reply, Request, ToolCall, UserPart
+from agentloop.messages import Message, Part, Reply, Request, ToolCall, ToolResult, UserPart
 from agentloop.models import Hear, Model
-from agentloop.placing import place
+from agentloop.placing import outside_of_flows
 from agentloop.planning import Planning, Tools
 from agentloop.result import Result
 from agentloop.tools.options import Effect
@@ -246,13 +246,8 @@ async def plan(
         limits=agent.limits,
         approvals=planning.judge,
     )
-    outside = place.set(None)
-    try:
-        work = planner.run(prompt, deps=deps, transcript=transcript)
-    finally:
-        # It is no step of the flow that it may be in.
-        place.reset(outside)
-    result: Result[str] = await work
+    with outside_of_flows():
+        result: Result[str] = await planner.run(prompt, deps=deps, transcript=transcript)
     return _plan_of(result.transcript, len(transcript or ()) + 1, planning, agent.tools)
 
 
@@ -336,15 +331,35 @@ class _Carrying:
 def _carrying(agent: AnyAgent, plan: Plan) -> AnyAgent:
     same: Any = copy(agent)
     same.model = _Carrying(same.model, plan)
+    # A person has read how often each call is made.
+    same.limits = replace(same.limits, repeats=None)
     return same  # type: ignore[no-any-return]
 
 
 def _plan_of(transcript: Transcript, before: int, planning: Planning, tools: Tools) -> Plan:
-    messages = transcript.messages
+    said = transcript.messages[before:]
+    names = {call.id: f"planned_{secrets.token_hex(6)}" for message in said for call in message.calls}
+    messages = (*transcript.messages[:before], *(_renamed(message, names) for message in said))
+    noted = {names[call_id] for call_id in planning.noted}
     results = {result.call_id: result.text for message in messages for result in message.results}
-    calls = [call for message in messages[before:] for call in message.calls if call.id in planning.noted]
+    calls = [call for message in messages[before:] for call in message.calls if call.id in noted]
     planned = tuple(_described(call, results[call.id], tools) for call in calls)
     return Plan(_Stored(secrets.token_hex(8), before, messages, planned))
+
+
+def _renamed(message: Message, names: Mapping[str, str]) -> Message:
+    """Give the calls ids that no others will ever have: what was said on them outlives the plan, and must answer nothing else."""
+
+    def renamed(part: Part) -> Part:
+        match part:
+            case ToolCall():
+                return replace(part, id=names[part.id])
+            case ToolResult():
+                return replace(part, call_id=names[part.call_id])
+            case _:
+                return part
+
+    return replace(message, parts=tuple(renamed(part) for part in message.parts))
 
 
 def _described(call: ToolCall, preview: str, tools: Tools) -> PlannedCall:

@@ -13,7 +13,7 @@ from agentloop.errors import LimitReached, OutputInvalid
 from agentloop.events import Emit, unheard
 from agentloop.journal import Work
 from agentloop.journal.typed import TypedJournal
-from agentloop.journal.written import TOLD
+from agentloop.journal.written import TOLD, Forked
 from agentloop.limits import Budget
 from agentloop.messages import HostedTool, Message, Settings, Text, ToolCall, ToolDescription, ToolResult, Usage, user
 from agentloop.models import Model
@@ -94,6 +94,8 @@ class Run:
     """The calls given to agents that wait for a person themselves, by their ids."""
     other_tools: Mapping[str, str] | None = None
     """The tools that have changed since the run began, and how; None where that does not matter."""
+    forked: Forked | None = None
+    """Where the run comes from, if it is a fork."""
     recalled: dict[str, ToolResult] = field(default_factory=dict[str, ToolResult])
     """What calls of the last reply came to in earlier lives, by their ids."""
     asked: dict[str, Question] = field(default_factory=dict[str, Question])
@@ -117,6 +119,13 @@ class Run:
         index = next(index for index, each in enumerate(last) if each.id == call.id)
         doubt = self.doubts.get(call.id)
         return f"{self.transcript.replies - 1}/{index}" + (f"/again/{doubt.times}" if doubt else "")
+
+    def first_of(self, step: int) -> str:
+        """Name the run that took a step first: in a fork, the one that it has the step from. Idempotency keys are built on it."""
+        name, forked = self.transcript.run_id, self.forked
+        while forked is not None and step < forked.at:
+            name, forked = forked.run_id, forked.of
+        return name
 
     def write(self, result: ToolResult) -> None:
         """Write down what a call came to."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
@@ -13,16 +13,18 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from agentloop.errors import ConfigurationError, JournalError, RunUndone, UndoFailed
-from agentloop.journal.reading import family, roots
-from agentloop.journal.runs import Runs, store_at
+from agentloop.errors import ConfigurationError, InvalidArguments, JournalError, JournalMismatch, RunUndone, UndoFailed
+from agentloop.journal.reading import beginning_of, family, roots
+from agentloop.journal.runs import Runs, check_undoable, store_at
 from agentloop.journal.store import Record, Store
 from agentloop.journal.typed import Form, TypedJournal
 from agentloop.journal.written import END, ENDING, LIFE, ORDER, ORDERED, Ending, Order
 from agentloop.made_calls import Made, MadeCalls, Undoable, made_calls
 from agentloop.messages import ToolCall, ToolResult, Usage
+from agentloop.placing import outside_of_flows
 from agentloop.tools.companions import companion
 from agentloop.tools.context import Context
+from agentloop.tools.deadline import NoResult
 from agentloop.tools.function import Tool
 from agentloop.transcript import Decision
 
@@ -59,7 +61,9 @@ _PAST: Form[_Past] = Form(_Past)
 _WORDS: Form[str] = Form(str)
 
 
-async def undo(agent: Any, run_id: str, *, reason: str = "", deps: Any = None, in_doubt: InDoubt = "wait") -> Undone:
+async def undo(
+    agent: Any, run_id: str, *, reason: str = "", deps: Any = None, in_doubt: InDoubt = "wait", other_tools: bool = False
+) -> Undone:
     """Abort a run of the journal: no further step of it is made, and its calls that took effect are undone, the last one first.
 
     Each undo is written down. Cut off, or after one has failed, it goes on where it stopped when it is called again.
@@ -69,24 +73,33 @@ async def undo(agent: Any, run_id: str, *, reason: str = "", deps: Any = None, i
         run_id: The run, done or not. It must not be going on right now.
         reason: Why, for those who read the journal.
         deps: What undo functions find as `context.deps`.
-        in_doubt: What becomes of an undo that was begun and cut off, and may not be run twice: "wait" raises, "again" runs it once
-            more, "leave" names its call in the outcome and goes on.
+        in_doubt: What becomes of an undo that was begun and cut off, or ran out of time, and may not be run twice: "wait" raises,
+            "again" runs it once more, "leave" names its call in the outcome and goes on.
+        other_tools: Whether it may be undone with tools that have changed since it began; calls whose tools are gone stay.
 
     Raises:
         UndoFailed: An undo failed or is in doubt; `.so_far`, `.failed` and `.left` say how far it got.
         JournalError: There is no such run, or it is going on.
+        JournalMismatch: The agent has other tools than the run began with; nothing was undone.
+        ConfigurationError: It is a flow's, or inside another.
     """
     store: Store | None = agent._store  # noqa: SLF001  # a method of the agent, kept here
     if store is None:
         raise ConfigurationError(f"the agent has no journal to find the run {run_id!r} in; write Agent(..., journal='runs.db')")
-    await order_undo(store, run_id, reason=reason)
+    _check_whole(await family(store, run_id), run_id, names=await store.runs())
+    # The order comes after the lock: a run that is going on must not find it later.
     async with store.open(run_id, {}) as journal:
-        records = await family(store, run_id)
-        known = {record.key: record.value for record in records if record.run_id == run_id}
+        known = {record.key: record.value for record in await store.records(run_id)}
         if UNDONE in known:
             return _UNDONE.read(known[UNDONE], key=UNDONE)
+        if not other_tools:
+            _check_same(made_calls(await family(store, run_id), run_id, tools=agent.tools), run_id)
+        await order_undo(store, run_id, reason=reason)
+        records = await family(store, run_id)
+        known = {record.key: record.value for record in records if record.run_id == run_id}
         life = _Undoing(TypedJournal(journal), run_id, known=known, deps=deps)
-        return await life.finish(made_calls(records, run_id, tools=agent.tools), in_doubt)
+        with outside_of_flows():
+            return await life.finish(made_calls(records, run_id, tools=agent.tools), in_doubt)
 
 
 async def order_undo(journal: str | Path | Store, run_id: str, *, reason: str = "") -> None:
@@ -94,12 +107,11 @@ async def order_undo(journal: str | Path | Store, run_id: str, *, reason: str = 
 
     Raises:
         JournalError: There is no such run.
-        ConfigurationError: It is inside another.
+        ConfigurationError: It is a flow's, or inside another.
     """
     store = store_at(journal)
     records = await family(store, run_id)
-    if run_id not in roots(await store.runs()):
-        raise ConfigurationError(f"{run_id!r} is a run inside another; undo that one")
+    _check_whole(records, run_id, names=await store.runs())
     if not _ordered(records, run_id):
         await store.tell(run_id, key=ORDER, value=ORDERED.written(Order(reason)))
     runs = Runs(store)
@@ -126,12 +138,44 @@ async def refuse_undone(agent: Any, records: Iterable[Record], *, run_id: str, d
         raise RunUndone(await undo(agent, run_id, deps=deps))
 
 
+def _check_whole(records: Iterable[Record], run_id: str, *, names: Sequence[str]) -> None:
+    """Make sure that the run is an agent's, and no part of another."""
+    if run_id not in roots(names):
+        raise ConfigurationError(f"{run_id!r} is a run inside another; undo that one")
+    check_undoable(beginning_of(records, run_id), run_id)
+
+
+def _check_same(calls: MadeCalls, run_id: str) -> None:
+    if calls.other_tools:
+        changed = ", ".join(f"{name!r}, which {how} since it began" for name, how in calls.other_tools.items())
+        remedy = "undo it with an agent that has the tools it had, or with undo(..., other_tools=True)"
+        raise JournalMismatch(f"the run {run_id!r} has called {changed}; {remedy}")
+
+
 def _ordered(records: Iterable[Record], run_id: str) -> bool:
     return any(record.key == ORDER and record.run_id == run_id for record in records)
 
 
 class _Stuck(Exception):
     """An undo failed, or is in doubt."""
+
+
+class _UndoTool(Tool[..., Any]):
+    """Undoes one call, and knows whether its time was up."""
+
+    late = False
+
+    def __init__(self, tool: Tool[..., Any]) -> None:
+        super().__init__(tool.function, tool._definition)  # noqa: SLF001  # the same tool, watched
+
+    async def perform(
+        self, call: ToolCall, context: Context[Any], *, seconds: float | None, yielded: Callable[[object], None]
+    ) -> ToolResult:
+        try:
+            return await super().perform(call, context, seconds=seconds, yielded=yielded)
+        except NoResult:
+            self.late = True
+            raise
 
 
 class _Undoing:
@@ -173,7 +217,7 @@ class _Undoing:
         key = f"{call.made.run_id}/{call.made.place}/undo".removeprefix(f"{self._run_id}/")
         if key in self._known:
             return _PAST.read(self._known[key], key=key)
-        undoing = companion(_undo_of(call.tool), call.tool, arguments=call.made.call.arguments, **_result_for(call))
+        undoing = _undoing(call)
         times = next(number for number in count() if f"{key}/failed/{number}" not in self._known)
         if f"{key}/begun/{times}" in self._known and undoing.options.effect == "once":
             match in_doubt:
@@ -186,6 +230,8 @@ class _Undoing:
                     times += 1
         await self._journal.note(f"{key}/begun/{times}", self._journal.life, form=LIFE)
         result = await undoing.call(ToolCall(call.made.call.id, undoing.name), self._context(call.made))
+        if undoing.late and undoing.options.effect == "once":
+            raise _Stuck('ran out of time, and may have taken effect; say undo(..., in_doubt="again") or in_doubt="leave"')
         if result.is_error:
             await self._journal.note(f"{key}/failed/{times}", result.text, form=_WORDS)
             raise _Stuck(f"failed: {result.text}; call agent.undo(...) again to go on")
@@ -200,6 +246,13 @@ class _Undoing:
             call=made.call,
             idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
         )
+
+
+def _undoing(call: Undoable) -> _UndoTool:
+    try:
+        return _UndoTool(companion(_undo_of(call.tool), call.tool, arguments=call.made.call.arguments, **_result_for(call)))
+    except InvalidArguments as error:
+        raise _Stuck(f"cannot be made, as the tool takes other arguments now: {error}") from error
 
 
 def _undo_of(tool: Tool[..., Any]) -> Callable[..., Any]:

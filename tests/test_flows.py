@@ -9,12 +9,14 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 import pytest
+from pydantic import BaseModel, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from agentloop import Agent, AgentLoopError, Context, LimitReached, Limits, ModelError, tool
 from agentloop.draining import draining
@@ -623,7 +625,7 @@ async def test_a_step_that_raised_is_tried_again_without_a_question(store: Store
     assert len(tries) == 3
 
 
-class SoldOutError(Exception):
+class SoldOutError(AgentLoopError):
     def __init__(self, what: str, *, left: int) -> None:
         super().__init__(f"{what} is sold out")
         self.left = left
@@ -655,6 +657,237 @@ async def test_an_error_that_the_flow_goes_on_after_is_met_in_each_life(store: S
 
     assert (await shop.resume("s", journal=store)).output == "tulips, for roses is sold out (0)"
     assert asked == ["roses", "tulips, for roses is sold out (0)"]
+
+
+async def met_twice(store: Store, fn, *args, caught: type[BaseException], effect: str = "read") -> list[BaseException]:
+    """Let a flow catch what a step raises, in two lives."""
+    met = []
+
+    @flow
+    async def careful() -> bool:
+        try:
+            await step(fn, *args, effect=effect)
+        except caught as error:
+            met.append(error)
+        return await wait("Go on?", answer=bool)
+
+    paused = await careful.run(journal=store, run_id="c")
+    await Runs(store).approve("c", paused.waiting[0].call.id)
+    await careful.resume("c", journal=store)
+    assert len(met) == 2
+    return met
+
+
+class VendorError(Exception):
+    def __init__(self, words: str, *, headers: dict[str, str]) -> None:
+        super().__init__(words)
+        self.headers = headers
+
+
+async def test_of_the_errors_of_others_no_attribute_is_written_down(store: Store):
+    def ask() -> None:
+        raise VendorError("no entry", headers={"Authorization": "Bearer sk-canary"})
+
+    _, again = await met_twice(store, ask, caught=VendorError)
+
+    assert str(again) == "no entry"
+    assert not hasattr(again, "headers")
+    assert b"sk-canary" not in await Runs(store).export("c")
+
+
+class Order(BaseModel):
+    count: int
+    to: str
+
+    @field_validator("to")
+    @classmethod
+    def check(cls, to: str) -> str:
+        if to == "nobody":
+            raise ValueError("nobody lives {there}")
+        if to == "all":
+            raise PydanticCustomError("many", "{count} are too many", {"count": 9})
+        return to
+
+
+@pytest.mark.parametrize("text", ['{"count":"a","to":"nobody"}', '{"to":"all"}', "no JSON"])
+async def test_what_a_validation_found_is_met_in_each_life(store: Store, text: str):
+    first, again = await met_twice(store, Order.model_validate_json, text, caught=ValidationError)
+
+    assert str(again) == str(first)
+    assert [each["loc"] for each in again.errors()] == [each["loc"] for each in first.errors()]
+
+
+async def test_a_group_of_errors_is_met_as_one_in_each_life(store: Store):
+    def fail() -> None:
+        raise ExceptionGroup("two", [KeyError(None), ExceptionGroup("inside", [TimeoutError("late")])])
+
+    first, again = await met_twice(store, fail, caught=ExceptionGroup)
+
+    assert repr(again) == repr(first)
+
+
+async def test_an_error_of_the_system_keeps_its_number_and_its_file(store: Store, tmp_path: Path):
+    missing = str(tmp_path / "missing")
+
+    def read() -> str:
+        return Path(missing).read_text()
+
+    first, again = await met_twice(store, read, caught=OSError)
+
+    assert isinstance(again, FileNotFoundError)
+    assert (again.errno, again.filename, str(again)) == (first.errno, missing, str(first))
+
+
+@pytest.mark.parametrize("effect", ["once", "read"])
+async def test_a_failure_that_is_met_beside_a_question_is_not_done_again(store: Store, effect: str):
+    tries = []
+
+    def call() -> None:
+        tries.append(1)
+        raise ConnectionError("no line")
+
+    @flow
+    async def both() -> str:
+        failure, go_on = await asyncio.gather(step(call, effect=effect), wait("Go on?", answer=bool), return_exceptions=True)
+        return f"{failure!r} {go_on}"
+
+    paused = await both.run(journal=store, run_id="b")
+    await Runs(store).approve("b", paused.waiting[0].call.id)
+
+    assert (await both.resume("b", journal=store)).output == "ConnectionError('no line') True"
+    assert tries == [1]
+
+
+async def test_a_failure_that_is_met_beside_a_sleep_is_written_down_at_once():
+    written, tries = asyncio.Event(), []
+
+    class Told(MemoryStore):
+        @asynccontextmanager
+        async def open(self, run_id, works):
+            async with super().open(run_id, works) as journal:
+                keep = journal.step
+
+                async def step(key, *given):
+                    value = await keep(key, *given)
+                    if key == "0/outcome/0":
+                        written.set()
+                    return value
+
+                journal.step = step
+                yield journal
+
+    def call() -> None:
+        tries.append(1)
+        raise ConnectionError("no line")
+
+    @flow
+    async def both(seconds: float) -> str:
+        failure, _ = await asyncio.gather(step(call), sleep(seconds), return_exceptions=True)
+        return repr(failure)
+
+    await cut_off(both.run(3600.0, journal=Told(), run_id="b"), written)
+
+    assert tries == [1]
+
+
+async def test_a_step_whose_time_was_up_is_in_doubt(store: Store):
+    paid, over = [], asyncio.Event()
+
+    @tool(timeout=0.05)
+    async def charge(amount: int) -> str:
+        paid.append(amount)
+        await over.wait()
+        return "paid"
+
+    @flow
+    async def order() -> str:
+        return await step(charge, 7)
+
+    with pytest.raises(StepFailed, match="whether it took effect is unknown"):
+        await order.run(journal=store, run_id="o")
+    over.set()
+    paused = await order.resume("o", journal=store)
+
+    assert paid == [7]
+    assert [(each.call.name, each.question.wants) for each in paused.waiting] == [("charge", "outcome")]
+    await Runs(store).approve("o", paused.waiting[0].call.id)
+    assert (await order.resume("o", journal=store)).output == "paid"
+    assert paid == [7, 7]
+
+
+async def test_a_tool_finds_out_itself_what_became_of_a_step_whose_time_was_up(store: Store):
+    paid = []
+
+    @tool(timeout=0.05, reconcile=lambda amount: f"paid {amount}, says the bank")
+    async def charge(amount: int) -> str:
+        paid.append(amount)
+        await asyncio.get_running_loop().create_future()
+        return "never"
+
+    @flow
+    async def order() -> str:
+        return await step(charge, 7)
+
+    with pytest.raises(StepFailed, match="is unknown"):
+        await order.run(journal=store, run_id="o")
+
+    assert (await order.resume("o", journal=store)).output == "paid 7, says the bank"
+    assert paid == [7]
+
+
+async def test_a_flow_may_go_on_after_a_step_whose_time_was_up(store: Store):
+    paid = []
+
+    @tool(timeout=0.05)
+    async def charge(amount: int) -> str:
+        paid.append(amount)
+        await asyncio.get_running_loop().create_future()
+        return "never"
+
+    first, again = await met_twice(store, charge, 7, caught=StepFailed, effect=None)
+
+    assert str(first) == str(again)
+    assert paid == [7]
+
+
+async def test_nothing_new_is_done_beside_what_an_earlier_life_did_not_call(store: Store):
+    done, changed = [], []
+
+    def keep(what: str) -> None:
+        done.append(what)
+
+    def other(what: str) -> None:
+        done.append(what)
+
+    @flow
+    async def trip() -> None:
+        if not changed:
+            await step(keep, "old", effect="read")
+            await wait("Go on?", answer=bool)
+        await asyncio.gather(step(other, "changed", effect="read"), wait("Go on?"), step(keep, "new", effect="read"), step(keep, "newer"))
+
+    await trip.run(journal=store, run_id="t")
+    changed.append(True)
+    before = await keys(store, "t")
+
+    with pytest.raises(JournalMismatch, match=r"'keep'.*'other'"):
+        await trip.resume("t", journal=store)
+
+    assert done == ["old"]
+    assert await keys(store, "t") == before
+
+
+async def test_a_flow_is_given_no_name_of_a_run_inside_another(store: Store):
+    @flow
+    async def inner() -> None:
+        """Do nothing."""
+
+    with pytest.raises(ConfigurationError, match="'a/b' names a run inside the run 'a'"):
+        await inner.run(journal=store, run_id="a/b")
+    with pytest.raises(ConfigurationError, match="'a/b' names a run inside the run 'a'"):
+        await inner.resume("a/b", journal=store)
+
+    assert await store.runs() == []
 
 
 async def test_an_error_that_the_flow_ends_after_is_written_down_with_its_end(store: Store):

@@ -13,6 +13,7 @@ import pytest
 
 from agentloop import Agent, Context, Message, Policy, Text, Transcript, external, tool, user
 from agentloop.errors import BadReply, BadTranscript, ConfigurationError, JournalMismatch, PlanOutdated, RunUndone
+from agentloop.flows import flow
 from agentloop.journal import Journal
 from agentloop.journal.memory import MemoryStore
 from agentloop.journal.runs import Runs
@@ -525,8 +526,99 @@ async def test_a_stored_plan_whose_calls_are_not_the_models_is_refused():
         Plan.from_json(json.dumps(stored))
     with pytest.raises(BadTranscript, match="this is no stored plan"):
         Plan.from_json(b"{}")
-    with pytest.raises(BadTranscript, match=r"the plan has no call 'x'; it has: call_0_0 \(send\)"):
+    with pytest.raises(BadTranscript, match=r"the plan has no call 'x'; it has: planned_\w+ \(send\)"):
         plan.approve("x")
+
+
+async def test_what_was_decided_on_a_plan_answers_no_call_of_a_conversation_that_goes_on_from_it(store):
+    made: list[str] = []
+
+    @tool(preview=lambda to: "would send")
+    def send(to: str) -> str:
+        "Send."
+        if not made:
+            made.append("failed")
+            raise ConnectionError("no line")
+        made.append(to)
+        return f"sent to {to}"
+
+    model = Scripted(
+        calls("send", to="Ann"),
+        calls("look", what="Zoe"),
+        calls("look", what="Ann") & calls("send", to="Cid"),
+        says("Plan."),
+        says("It failed."),
+        calls("look", what="Bob") & calls("send", to="Dan"),
+        says("Bob is found."),
+    )
+    agent = Agent(model, tools=[send, look], journal=store)
+    plan = await agent.plan("Greet.")
+    plan.approve(plan.calls[0].id)
+    plan.deny(plan.calls[1].id)
+    stopped = await agent.carry_out(plan)
+
+    result = await agent.run("Look Bob up.", transcript=stopped.transcript)
+
+    assert [each.text for each in result.transcript.messages[-2].results] == ["Bob is fine", "sent to Dan"]
+    assert made == ["failed", "Dan"]
+
+
+async def test_what_was_decided_on_a_plan_answers_no_call_of_a_fork(store):
+    made: list[str] = []
+    model = Scripted(calls("look", what="Ann"), calls("send", to="Ann"), says("Plan."), says("Done."))
+    agent = Agent(model, tools=[look, sender(made)], journal=store)
+    plan = await agent.plan("Greet.")
+    plan.deny(plan.calls[0].id)
+    await agent.carry_out(plan)
+    fork = await Runs(store).fork(plan.run_id, at=0)
+
+    other = Agent(Scripted(calls("look", what="Bob"), calls("send", to="Bob"), says("Sent.")), tools=[look, sender(made)], journal=store)
+    result = await other.resume(fork)
+
+    assert [each.text for message in result.transcript for each in message.results] == ["Bob is fine", "sent to Bob"]
+
+
+async def test_a_call_that_is_wanted_more_often_is_planned_and_made_as_often():
+    made: list[str] = []
+    times = 7
+    agent = Agent(Scripted(*[calls("send", to="Ann")] * times, says("Plan."), says("Done.")), tools=[sender(made)])
+
+    plan = await agent.plan("Ring seven times.")
+    plan.approve()
+    await agent.carry_out(plan)
+
+    assert len(plan.calls) == len(made) == times
+
+
+async def test_a_plan_in_a_flow_may_use_tools_that_run_agents(store):
+    helper = Agent(Scripted(always(says("I would."))), name="helper")
+
+    @tool(effect="read")
+    async def consult(question: str) -> str:
+        "Consult."
+        return (await helper.run(question)).text
+
+    @tool
+    async def tell(words: str) -> str:
+        "Tell."
+        return (await helper.run(words)).text
+
+    agent = Agent(
+        Scripted(calls("consult", question="Go?"), calls("tell", words="Go."), says("Plan."), says("Done.")), tools=[consult, tell]
+    )
+    came_to: list[str] = []
+
+    @flow
+    async def planned() -> str:
+        plan = await agent.plan("Go.")
+        plan.approve()
+        result = await agent.carry_out(plan)
+        came_to.extend(each.text for message in result.transcript for each in message.results)
+        return (await helper.run("And you?")).text
+
+    assert (await planned.run(journal=store, run_id="f")).output == "I would."
+    assert came_to == ["I would.", "I would."]
+    assert [name for name in await store.runs() if name != "f"] == ["f/0-helper"]
 
 
 class Says:

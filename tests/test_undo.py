@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from agentloop import Agent, Context, Limits, external, tool
-from agentloop.errors import BadReply, ConfigurationError, JournalError, RunLocked, RunUndone, UndoFailed
+from agentloop.errors import BadReply, ConfigurationError, JournalError, JournalMismatch, RunLocked, RunUndone, UndoFailed
+from agentloop.flows import flow, wait
 from agentloop.journal.memory import MemoryStore
 from agentloop.journal.runs import Runs
 from agentloop.journal.sqlite import SQLiteStore
@@ -490,15 +491,166 @@ async def test_a_run_that_is_going_on_or_is_not_there_is_not_undone(store):
         await Agent(Scripted()).undo("trip")
 
 
-async def test_a_tool_that_is_gone_leaves_its_calls_as_they_are(store):
+async def test_a_run_is_not_undone_with_other_tools_unless_that_is_said(store):
+    done: list[str] = []
+    agent = Agent(Scripted(calls("book", what="hotel"), says("Booked.")), tools=[booking(done)], journal=store)
+    await agent.run("Go.", run_id="trip")
+    stranger = Agent(Scripted(), journal=store)
+
+    with pytest.raises(JournalMismatch, match="has called 'book', which is gone since it began; undo it with an agent that has the tools"):
+        await stranger.undo("trip")
+    undone = await agent.undo("trip")
+
+    assert names(undone.undone) == ['book {"what":"hotel"}']
+    assert done == ["book hotel", "cancel hotel: number 1"]
+    assert await stranger.undo("trip") == undone
+
+
+async def test_a_tool_that_is_gone_for_good_leaves_its_calls_as_they_are(store):
     done: list[str] = []
     agent = Agent(Scripted(calls("book", what="hotel"), says("Booked.")), tools=[booking(done)], journal=store)
     await agent.run("Go.", run_id="trip")
 
-    undone = await Agent(Scripted(), journal=store).undo("trip")
+    undone = await Agent(Scripted(), journal=store).undo("trip", other_tools=True)
 
     assert names(undone.stays) == ['book {"what":"hotel"}']
     assert done == ["book hotel"]
+
+
+async def test_the_tools_of_agents_in_agents_must_be_those_they_had_too(store):
+    inner = Agent(Scripted(calls("book", what="hotel"), says("Booked.")), tools=[booking([])], name="clerk")
+    agent = Agent(Scripted(calls("clerk", task="Book."), says("Done.")), tools=[inner.as_tool("Books.")], journal=store)
+    await agent.run("Go.", run_id="trip")
+    other = Agent(Scripted(), tools=[Agent(Scripted(), name="clerk").as_tool("Books.")], journal=store)
+
+    with pytest.raises(JournalMismatch, match="'book', which is gone"):
+        await other.undo("trip")
+
+    assert len((await agent.undo("trip")).undone) == 1
+
+
+async def test_a_tool_whose_arguments_do_not_fit_any_more_says_so_as_a_failed_undo(store):
+    agent = Agent(Scripted(calls("book", what="hotel"), says("Booked.")), tools=[booking([])], journal=store)
+    await agent.run("Go.", run_id="trip")
+
+    @tool(undo=lambda number: "cancelled")
+    def book(number: int) -> str:
+        "Book."
+        return "booked"
+
+    with pytest.raises(UndoFailed, match="cannot be made, as the tool takes other arguments now"):
+        await Agent(Scripted(), tools=[book], journal=store).undo("trip", other_tools=True)
+
+
+async def test_an_undo_that_ran_out_of_time_is_in_doubt_until_somebody_decides(store):
+    begun: list[str] = []
+
+    async def cancel(what: str) -> str:
+        begun.append(what)
+        if len(begun) < 3:
+            await asyncio.sleep(5)
+        return "cancelled"
+
+    @tool(undo=cancel, timeout=0.01)
+    def book(what: str) -> str:
+        "Book."
+        return what
+
+    agent = Agent(Scripted(calls("book", what="hotel"), says("Booked.")), tools=[book], journal=store)
+    await agent.run("Go.", run_id="trip")
+
+    with pytest.raises(UndoFailed, match="ran out of time, and may have taken effect"):
+        await agent.undo("trip")
+    with pytest.raises(UndoFailed, match="may have taken effect"):
+        await agent.undo("trip")
+    assert begun == ["hotel"]
+    with pytest.raises(UndoFailed, match="ran out of time"):
+        await agent.undo("trip", in_doubt="again")
+    undone = await agent.undo("trip", in_doubt="again")
+
+    assert len(begun) == 3
+    assert names(undone.undone) == ['book {"what":"hotel"}']
+
+
+async def test_an_undo_that_is_refused_leaves_no_order_with_a_run_that_is_going_on(store):
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    @tool(undo=lambda: "cancelled")
+    async def book() -> str:
+        "Book."
+        begun.set()
+        await may_end.wait()
+        return "booked"
+
+    agent = Agent(Scripted(calls("book"), says("Booked.")), tools=[book], journal=store)
+    going = asyncio.ensure_future(agent.run("Go.", run_id="trip"))
+    await asyncio.wait_for(begun.wait(), 5)
+
+    with pytest.raises(RunLocked):
+        await agent.undo("trip")
+    may_end.set()
+    first = await asyncio.wait_for(going, 5)
+
+    assert (await agent.run("Go.", run_id="trip")).text == first.text == "Booked."
+
+
+async def test_a_flow_is_not_undone_and_nothing_is_said_of_it(store):
+    done: list[str] = []
+    agent = Agent(Scripted(calls("book", what="hotel"), says("Booked.")), tools=[booking(done)])
+
+    @flow
+    async def trip() -> str:
+        await agent.run("Go.")
+        return f"fine: {await wait('Fine?', answer=bool)}"
+
+    paused = await trip.run(journal=store, run_id="trip")
+    call = paused.waiting[0].call.id
+
+    with pytest.raises(ConfigurationError, match="the run 'trip' is a flow's, and only the runs of agents can be undone"):
+        await agent.with_journal(store).undo("trip")
+    with pytest.raises(ConfigurationError, match="is a flow's"):
+        await order_undo(store, "trip")
+    with pytest.raises(ConfigurationError, match="is a flow's"):
+        await Runs(store).deny("trip", call, undo=True)
+    await Runs(store).approve("trip", call)
+
+    assert (await trip.resume("trip", journal=store)).output == "fine: True"
+    assert done == ["book hotel"]
+
+
+async def test_what_a_fork_did_itself_in_the_steps_it_took_over_is_undone(store):
+    done: list[str] = []
+    inner = Agent(Scripted(calls("book", what="hotel"), calls("pay"), says("Paid.")), tools=[booking(done), paying(done)], name="clerk")
+    agent = Agent(
+        Scripted(calls("pay") & calls("clerk", task="Book."), says("Done.")),
+        tools=[paying(done), inner.as_tool("Books.")],
+        journal=store,
+    )
+    await agent.run("Go.", run_id="trip")
+    fork = await Runs(store).fork("trip", at=1)
+    for waiting in await Runs(store).waiting(fork):
+        await Runs(store).approve(waiting.run_id, waiting.call.id)
+    await agent.resume(fork)
+
+    undone = await agent.undo(fork)
+
+    assert done == ["book hotel", "pay", "pay", "refund", "refund"]
+    assert sorted(made.run_id for made in undone.undone) == [fork, f"{fork}/0/1"]
+    assert names((await agent.undo("trip")).undone) == ['book {"what":"hotel"}']
+
+
+def paying(done: list[str]):
+    def refund() -> str:
+        done.append("refund")
+        return "refunded"
+
+    @tool(undo=refund, needs_approval=True)
+    def pay() -> str:
+        "Pay."
+        done.append("pay")
+        return "paid"
+
+    return pay
 
 
 @pytest.mark.parametrize("at", range(1, 9))

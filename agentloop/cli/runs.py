@@ -121,7 +121,7 @@ def _export(*, run: str, output: str | None, journal: str) -> None:
     """Write RUN as JSON, to keep it or to test against it; agentloop.testing.recorded answers from it."""
     text = _ask(journal, lambda known: known.export(run))
     if output is None:
-        sys.stdout.write(text.decode())
+        sys.stdout.write(runs_shown.safe_json(text.decode()))
         return
     with os.fdopen(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(text)

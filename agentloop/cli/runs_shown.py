@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -21,6 +23,7 @@ from agentloop.journal.words import DECISION, POSED
 from agentloop.journal.written import OUTCOME, REPLY, place_of
 from agentloop.messages import Message, ToolCall, ToolResult
 
+_SUSPECT = re.compile(r"[^ -~\n]")
 _PROMPT_LENGTH = 60
 _WORDS_LENGTH = 200
 _WISHES = {"approval": "needs an approval", "result": "needs a result", "outcome": "is in doubt: begun, and then cut off"}
@@ -48,6 +51,11 @@ def show_run(run: Shown, *, as_json: bool, verbose: bool) -> None:
         write_line(_plain(run), sys.stdout)
         return
     sys.stdout.writelines(f"{line}\n" for line in _page(run, verbose=verbose))
+
+
+def safe_json(text: str) -> str:
+    """Spell out in JSON text, as JSON does, what a terminal would obey or hide; it still means the same."""
+    return _SUSPECT.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
 
 
 def show_diff(diff: Diff, *, as_json: bool) -> None:

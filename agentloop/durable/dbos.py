@@ -8,7 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -79,6 +79,7 @@ class Worker:
         self._executor = Executor(self._database, lost=lost)
         self._lives: set[_Life] = set()
         self._stopping = False
+        self._launched = False
         self._around = AsyncExitStack()
         self._drain: Drain | None = None
         self._watch: asyncio.Task[None] | None = None
@@ -105,11 +106,29 @@ class Worker:
         if _worker is not None:
             raise ConfigurationError(f"{_worker!r} works in this process already; start another process for another worker")
         _worker = self
+        try:
+            await self._begin()
+        except BaseException:
+            # Why it cannot begin is said, and not what comes of that.
+            with suppress(Exception):
+                await self._end(patience=0)
+            raise
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._drain is not None:
+            self._drain.begin()
+        await self._end(patience=math.ceil(self._grace) + _TO_LET_GO if self._lives else 0)
+
+    async def _begin(self) -> None:
         await self._database.threaded(lambda: self._database.client)
         if self._database.is_sqlite:
             await self._database.threaded(self._recover_alone)
         else:
             await self._database.threaded(self._executor.hold)
+        self._launched = True
         DBOS(
             config={
                 "name": self._database.name,
@@ -128,37 +147,41 @@ class Worker:
         # Agents and flows begin no more calls when the worker stops, so that few are cut off.
         self._drain = await self._around.enter_async_context(draining(grace=self._grace, on=()))
         self._watch = asyncio.create_task(self._keep_watch())
-        return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def _end(self, *, patience: int) -> None:
         global _worker  # noqa: PLW0603  # as above
         self._stopping = True
-        if self._drain is not None:
-            self._drain.begin()
+        try:
+            if self._launched:
+                await self._leave(patience)
+            await self._around.aclose()
+            if self._watch is not None:
+                self._watch.cancel()
+            if self._launched:
+                await self._database.threaded(self._database.give_back, self._executor.id)
+        finally:
+            # Whatever of the above failed, others may take up the runs, and another worker may begin here.
+            _worker = None
+            if not self._database.is_sqlite:
+                await self._database.threaded(self._executor.release)
+            await self._database.threaded(self._database.close)
+
+    async def _leave(self, patience: int) -> None:
         loop = asyncio.get_running_loop()
         left = loop.create_future()
-        patience = math.ceil(self._grace) + _TO_LET_GO if self._lives else 0
 
         def leave() -> None:
-            # Takes no new runs from now on, and waits for those that go on.
-            DBOS.destroy(workflow_completion_timeout_sec=patience)
-            loop.call_soon_threadsafe(left.set_result, None)
+            try:
+                # Takes no new runs from now on, and waits for those that go on.
+                DBOS.destroy(workflow_completion_timeout_sec=patience)
+            finally:
+                loop.call_soon_threadsafe(left.set_result, None)
 
         threading.Thread(target=leave, name="agentloop-leaving", daemon=True).start()
         await self._let_go()
         await left
-        await self._around.aclose()
         # The engine made its own threads those of this loop, and has closed them.
         loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-        if self._watch is not None:
-            self._watch.cancel()
-        await self._database.threaded(self._database.give_back, self._executor.id)
-        if not self._database.is_sqlite:
-            await self._database.threaded(self._executor.release)
-        await self._database.threaded(self._database.close)
-        _worker = None
 
     async def perform(self, run_id: str, name: str, *, given: str) -> str:
         """Live one life of a run: what the engine's workflow does."""

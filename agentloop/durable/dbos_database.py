@@ -168,11 +168,16 @@ class Database:
                 # The engine's only way to go on after an error; with a step that no run has, it drops none.
                 self.client.rewind_workflow(run_id, start_step=_PAST_EVERY_STEP, queue_name=self.queue)
 
-    def steps(self, run_id: str) -> list[tuple[int, str, str, float]]:
-        """Read what a run wrote down, in its order: number, key, value, and when."""
+    def steps(self, run_id: str, after: int = 0) -> list[tuple[int, str, str, float]]:
+        """Read what a run wrote down behind the step of a number, in its order: number, key, value, and when."""
+        rows = self.client.list_workflow_steps(run_id, offset=max(after - 1, 0))
+        # The engine passes over rows, not numbers: it was right to where the last one known is found, and numbers may be left out.
+        if after and (not rows or rows[0]["function_id"] != after):
+            rows = self.client.list_workflow_steps(run_id)
         return [
-            (step["function_id"], step["function_name"], str(step["output"]), (step["completed_at_epoch_ms"] or 0) / 1000)
-            for step in self.client.list_workflow_steps(run_id)
+            (row["function_id"], row["function_name"], str(row["output"]), (row["completed_at_epoch_ms"] or 0) / 1000)
+            for row in rows
+            if row["function_id"] > after
         ]
 
     @contextmanager
@@ -242,7 +247,7 @@ class Database:
         rows = self.listed(workflow_ids=[whole])
         told = [_word(key, word) for row in rows for key, word in (row.attributes or {}).items() if key.startswith(_WORD)]
         words = sorted(word for word in told if word[0] > known_words)
-        steps = [step for step in self.steps(whole) if step[0] > known_steps]
+        steps = self.steps(whole, known_steps)
         records: list[Record] = []
         while steps or words:
             step_is_next = bool(steps) and (not words or steps[0][3] <= words[0][3])

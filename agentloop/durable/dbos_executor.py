@@ -71,7 +71,8 @@ class Executor(threading.Thread):
     def release(self) -> None:
         """Let the lock go: what this worker still has is for others now."""
         self._stopping.set()
-        self.join(timeout=10)
+        if self.ident is not None:
+            self.join(timeout=10)
         if self._connection is not None:
             self._connection.close()
 

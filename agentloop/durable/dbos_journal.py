@@ -111,7 +111,13 @@ class DBOSJournal:
             known = ", ".join(sorted({*self.works, *self._registered})) or "none"
             raise JournalError(f"the run {self.run_id!r} cannot spawn {name!r}; known: {known}; give the worker that work")
         if key not in self._spawned:
-            await self._database.threaded(self._database.spawned, self.run_id, key)
+            self._busy += 1
+            try:
+                await self._database.threaded(self._database.spawned, self.run_id, key)
+            finally:
+                self._busy -= 1
+                # What follows begins after this, and a look between the two is no second one.
+                self._calls += 1
             self._spawned |= {key}
         return await self.step(end, note, await work(_Part(self, key), given))
 

@@ -16,6 +16,7 @@ from agentloop.errors import ConfigurationError, JournalError
 from agentloop.journal import Journal, Works, note
 from agentloop.journal.store import Record
 from agentloop.journal.typed import Form
+from agentloop.journal.written import ORDER
 from agentloop.output import Output
 from agentloop.placing import came_to
 
@@ -71,7 +72,12 @@ class DBOSStore:
 
         Raises:
             JournalError: There is no such run, or another value was sent before.
+            ConfigurationError: It is the order to undo the run, which workers cannot follow.
         """
+        if key == ORDER:
+            raise ConfigurationError(
+                f"the run {run_id!r} cannot be undone, since workers do it and undo nothing; deny its calls without undo=True, or cancel it"
+            )
         await self.database.threaded(lambda: self.database.tell(run_id, key=key, value=value))
 
     async def records(self, run_id: str, *, after: int = 0) -> Sequence[Record]:

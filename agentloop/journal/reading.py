@@ -53,7 +53,21 @@ async def family(store: Store, run_id: str) -> tuple[Record, ...]:
     own = [name for name in names if name == run_id or name.startswith(f"{run_id}/")]
     if run_id not in own:
         raise unknown(run_id, names)
-    return tuple(sorted([record for name in own for record in await store.records(name)], key=lambda record: record.seq))
+    return await records_of(store, own)
+
+
+async def records_of(store: Store, names: Iterable[str]) -> tuple[Record, ...]:
+    """Read the records of several runs, in their order."""
+    return tuple(sorted([record for name in names for record in await store.records(name)], key=lambda record: record.seq))
+
+
+def families(names: Sequence[str]) -> dict[str, list[str]]:
+    """Sort runs by those that nobody has spawned: each of these with itself and all that came of it, in their order."""
+    known = set(names)
+    found: dict[str, list[str]] = {root: [] for root in roots(names)}
+    for name in names:
+        found[next((name[:end] for end in _slashes(name) if name[:end] in known), name)].append(name)
+    return found
 
 
 def unknown(run_id: str, names: Sequence[str]) -> JournalError:

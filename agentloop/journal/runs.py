@@ -7,14 +7,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from agentloop.errors import BadTranscript, JournalMismatch
+from agentloop.errors import BadTranscript, ConfigurationError, JournalMismatch
 from agentloop.journal import travel
 from agentloop.journal.differences import Diff, diff
 from agentloop.journal.exporting import exported
-from agentloop.journal.reading import Summary, beginning_of, family, open_questions, roots, summary_of, transcript_of, unreadable
+from agentloop.journal.reading import (
+    Summary,
+    beginning_of,
+    families,
+    family,
+    open_questions,
+    records_of,
+    roots,
+    summary_of,
+    transcript_of,
+    unreadable,
+)
 from agentloop.journal.store import Record, Store
 from agentloop.journal.words import DECISION, POSED
-from agentloop.journal.written import ORDER, ORDERED, WORD, Order
+from agentloop.journal.written import ORDER, ORDERED, WORD, Begun, Order
 from agentloop.messages import Message, ToolCall
 from agentloop.transcript import Decision, Question, Transcript
 
@@ -51,9 +62,9 @@ class Runs:
         self.store = store_at(journal)
 
     async def list(self) -> tuple[Summary, ...]:
-        """Sum the runs up, the newest last; those that they have spawned are counted with them."""
-        names = await self.store.runs()
-        return tuple([_summary(await family(self.store, name)) for name in roots(names)])
+        """Sum the runs up that have begun, the newest last; those that they have spawned are counted with them."""
+        own = families(await self.store.runs()).values()
+        return tuple([_summary(records) for names in own if (records := await records_of(self.store, names))])
 
     async def show(self, run_id: str) -> Shown:
         """Read how far a run has got, without its agent.
@@ -116,10 +127,16 @@ class Runs:
             call_id: The call.
             reason: Why.
             undo: Whether the run ends with this, and what it has done is undone when it is resumed.
+
+        Raises:
+            BadTranscript: No such call waits.
+            ConfigurationError: A flow is to be undone.
         """
         waiting = await self._find(run_id, call_id)
         if undo:
-            await self.store.tell(run_id.partition("/")[0], key=ORDER, value=ORDERED.written(Order(reason)))
+            whole = next(name for name in roots(await self.store.runs()) if f"{run_id}/".startswith(f"{name}/"))
+            check_undoable(beginning_of(await self.store.records(whole), whole), whole)
+            await self.store.tell(whole, key=ORDER, value=ORDERED.written(Order(reason)))
         await self.say(waiting, Decision("denied", reason))
 
     async def answer(self, run_id: str, call_id: str, *, result: Any) -> None:
@@ -149,6 +166,18 @@ class Runs:
             names = ", ".join(f"{each.call.id} ({each.call.name})" for each in waiting)
             raise BadTranscript(f"no call {call_id!r} of the run {run_id!r} waits; waiting: {names or 'none'}")
         return found[0]
+
+
+def check_undoable(begun: Begun, run_id: str) -> None:
+    """Make sure that a run can be undone.
+
+    Raises:
+        ConfigurationError: It is a flow's.
+    """
+    if begun.transcript is None:
+        raise ConfigurationError(
+            f"the run {run_id!r} is a flow's, and only the runs of agents can be undone; write into the flow what takes its steps back"
+        )
 
 
 def store_at(journal: str | Path | Store) -> Store:

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import NoReturn
 
 from pydantic_core import from_json
@@ -15,7 +15,7 @@ from agentloop.errors import ConfigurationError, JournalError, JournalMismatch
 from agentloop.journal import Journal, Unanswered, Works, note
 from agentloop.journal.reading import beginning_of, delegated, family, open_questions, roots, transcript_of, unknown
 from agentloop.journal.store import Record, Store
-from agentloop.journal.written import BEGINNING, BEGUN, END, OUTCOME, REPLY, Begun, Forked, place_of, step_of
+from agentloop.journal.written import BEGINNING, BEGUN, END, OUTCOME, REPLY, TAKEN_OVER, Begun, Forked, place_of, step_of
 from agentloop.messages import Message, user
 from agentloop.transcript import Dispatch, Transcript
 
@@ -41,7 +41,7 @@ async def fork(store: Store, run_id: str, *, at: int, prompt: str | Message | No
     kept_runs = _kept(records, run_id, at=at, begun=begun, prompt=prompt)
     # The fork itself comes last: cut off before that, nobody can resume it without the runs that it has spawned.
     for name, kept in sorted(kept_runs.items(), key=lambda run: -len(run[0])):
-        await _write(store, made + name.removeprefix(run_id), kept)
+        await _write(store, made + name.removeprefix(run_id), {**kept, TAKEN_OVER: "true"} if name == run_id else kept)
     return made
 
 
@@ -57,13 +57,13 @@ def _kept(
     records: Sequence[Record], run_id: str, *, at: int, begun: Begun, prompt: str | Message | None
 ) -> Mapping[str, Mapping[str, str]]:
     """Choose what the fork begins with: the values of its runs, by the names that those of the first run have, and by their keys."""
-    forked = Forked(run_id, at)
+    forked = Forked(run_id, at, begun.forked)
     whole = [record for record in records if _is_before(record, run_id, at)]
     if prompt is None and (begun.transcript is None or at >= _said_before(begun).replies):
         kept: dict[str, dict[str, str]] = {}
         for record in whole:
-            value = _goes_on(record, forked if record.run_id == run_id else None) if record.key == BEGINNING else record.value
-            kept.setdefault(record.run_id, {})[record.key] = value
+            own = forked if record.run_id == run_id else Forked(record.run_id, _replies(whole, record.run_id))
+            kept.setdefault(record.run_id, {})[record.key] = _goes_on(record, own) if record.key == BEGINNING else record.value
         if begun.transcript is not None:
             # For an agent that does not give these calls to agents itself.
             for record in delegated(whole, run_id):
@@ -81,15 +81,20 @@ def _is_before(record: Record, run_id: str, at: int) -> bool:
     return place == BEGINNING if step is None else step < at
 
 
-def _goes_on(record: Record, forked: Forked | None) -> str:
+def _replies(records: Sequence[Record], run_id: str) -> int:
+    """Count the steps that a run has begun."""
+    own = (place_of(record.key) for record in records if record.run_id == run_id)
+    return max((place.step + 1 for place in own if place and place.kind == "reply"), default=0)
+
+
+def _goes_on(record: Record, forked: Forked) -> str:
     """Change the first record of a run so that it goes on with whatever tools there are."""
     begun = BEGUN.read(record.value, key=BEGINNING)
     # Not all that stands there is known here: flows write their arguments down.
     raw = from_json(record.value)
     if begun.transcript is not None:
         raw["tools"] = {}
-    if forked is not None:
-        raw["forked"] = {"run_id": forked.run_id, "at": forked.at}
+    raw["forked"] = asdict(replace(forked, of=begun.forked))
     return json.dumps(raw, ensure_ascii=False)
 
 

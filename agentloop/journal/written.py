@@ -18,6 +18,8 @@ END = "end"
 """The key of the last record of a run that is done."""
 ORDER = "undo"
 """The key under which a run is told that it shall be undone."""
+TAKEN_OVER = "taken_over"
+"""The key of the last record that a fork has of the run it was made of; what follows is its own."""
 
 _STEP = re.compile(r"(\d+)(?![^/-])")
 _PLACE = re.compile(r"(?P<step>\d+)/(?:(?P<reply>reply)|told/(?P<told>\d+)|(?P<call>\d+(?:/again/\d+)?)(?P<rest>/.+)?)")
@@ -33,6 +35,8 @@ class Forked:
     run_id: str
     at: int
     """The first step that is not of the run it was made of."""
+    of: Forked | None = None
+    """Where that run comes from, if it is a fork itself."""
 
 
 @dataclass(frozen=True, slots=True)

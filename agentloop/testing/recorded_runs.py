@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from agentloop.errors import ConfigurationError
 from agentloop.journal.exporting import imported
 from agentloop.journal.reading import beginning_of, transcript_of
 from agentloop.journal.store import Record
-from agentloop.journal.written import BEGINNING, REPLY, place_of
+from agentloop.journal.written import BEGINNING, REPLY, place_of, step_of
 from agentloop.messages import Message, Part, Refusal, Reply, Request, Text, Thinking, ToolCall, ToolResult
 from agentloop.models import Hear
 from agentloop.testing.cassette_differences import Difference, first_difference
@@ -38,6 +38,9 @@ class _Exchange:
 
     run_id: str
     step: int
+    agent: str
+    tools: frozenset[str]
+    """The names of those that the agent had; none in a fork."""
     messages: Sequence[Any]
     """As JSON data."""
     reply: Reply
@@ -58,6 +61,7 @@ class RecordedModel:
         transcripts = {run_id: transcript_of(_of(records, run_id)) for run_id in _spoken(records)}
         self._left = dict(enumerate(_exchanges(records, transcripts), start=1))
         self._total = len(self._left)
+        self._agents = tuple(dict.fromkeys(each.agent for each in self._left.values()))
         self._results = [_Results(transcript) for transcript in transcripts.values()]
         self._diverged: CassetteDiverged | None = None
 
@@ -78,11 +82,24 @@ class RecordedModel:
         """Give the first reply left that answers the same messages.
 
         Raises:
-            CassetteDiverged: There is none, or something diverged before.
+            CassetteDiverged: There is none, or agents of several names were asked the same, or something diverged before.
         """
+        return await self._told(request, hear, agent=None)
+
+    def of(self, agent: str) -> RecordedAgent:
+        """Make a model that gives only the replies to the agent of this name: for agents that are asked the same.
+
+        Raises:
+            ConfigurationError: There was no such agent.
+        """
+        if agent not in self._agents:
+            raise ConfigurationError(f"no agent {agent!r} is recorded in {str(self._path)!r}; known: {', '.join(self._agents) or 'none'}")
+        return RecordedAgent(agent, partial(self._told, agent=agent))
+
+    async def _told(self, request: Request, hear: Hear, *, agent: str | None) -> Reply:
         if self._diverged is not None:
             raise self._diverged
-        exchange = self._taken(_plain(request.messages), request.text)
+        exchange = self._taken(request, agent)
         if request.stream:
             calls = count()
             for place, part in enumerate(exchange.reply.parts):
@@ -93,11 +110,32 @@ class RecordedModel:
         """Make tools that a model takes for these and that answer from the record: none is called, and nobody is asked to approve."""
         return tuple(_Answered(tool, self._result) for tool in collect(tools).values())
 
-    def _taken(self, asked: Sequence[Any], text: str) -> _Exchange:
-        for number, exchange in self._left.items():
-            if exchange.messages == asked:
-                return self._left.pop(number)
-        raise self._divergence(asked, text)
+    def _taken(self, request: Request, agent: str | None) -> _Exchange:
+        asked = _plain(request.messages)
+        numbers = [number for number, each in self._left.items() if each.messages == asked and agent in {None, each.agent}]
+        if not numbers:
+            raise self._divergence(asked, request.text)
+        # An agent that is a tool is asked once its call was made.
+        numbers = [number for number in numbers if self._may_begin(self._left[number].run_id)] or numbers
+        tools = {tool.name for tool in request.tools}
+        numbers = [number for number in numbers if self._left[number].tools == tools] or numbers
+        self._check_whose(numbers)
+        return self._left.pop(numbers[0])
+
+    def _may_begin(self, run_id: str) -> bool:
+        waits = ((each.run_id, each.step) for each in self._left.values() if run_id.startswith(f"{each.run_id}/"))
+        return not any(step_of(run_id.removeprefix(f"{above}/")) == step for above, step in waits)
+
+    def _check_whose(self, numbers: Sequence[int]) -> None:
+        found = [self._left[number] for number in numbers]
+        agents = dict.fromkeys(each.agent for each in found)
+        if len(agents) > 1 and any(each.reply.parts != found[0].reply.parts for each in found):
+            self._diverged = CassetteDiverged(
+                f"the replay of {str(self._path)!r} cannot tell whom it answers: the agents {' and '.join(map(repr, agents))} were asked "
+                f"the same and replied differently; give each its own model, such as model.of({found[0].agent!r})",
+                exchange=numbers[0],
+            )
+            raise self._diverged
 
     def _divergence(self, asked: Sequence[Any], text: str) -> CassetteDiverged:
         replay = f"the replay of {str(self._path)!r} diverges"
@@ -127,6 +165,23 @@ class RecordedModel:
         raise self._diverged
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedAgent:
+    """A model that gives the replies to one of the agents of a recorded run; made by `RecordedModel.of`."""
+
+    name: str
+    """The agent's."""
+    _told: Callable[[Request, Hear], Awaitable[Reply]]
+
+    async def ask(self, request: Request, hear: Hear) -> Reply:
+        """Give the first reply left to this agent that answers the same messages.
+
+        Raises:
+            CassetteDiverged: There is none, or something diverged before.
+        """
+        return await self._told(request, hear)
+
+
 class _Results:
     """What the calls of a run came to."""
 
@@ -149,7 +204,18 @@ class _Answered(Tool[..., Any]):
 
     def __init__(self, tool: Tool[..., Any], answer: Callable[[ToolCall], ToolResult]) -> None:  # the tool is whole already
         vars(self).update(vars(tool))
-        self.options = replace(tool.options, needs_approval=False, isolated=False, reconcile=None, lock=None)
+        # No policy asks about what only reads; and this does no more.
+        self.options = replace(
+            tool.options,
+            effect="read",
+            destructive=False,
+            open_world=False,
+            needs_approval=False,
+            isolated=False,
+            reconcile=None,
+            undo=None,
+            lock=None,
+        )
         self.delegate = None
         self._answer_of = answer
 
@@ -196,11 +262,12 @@ def _exchanges(records: Sequence[Record], transcripts: Mapping[str, Iterable[Mes
         messages = tuple(transcript)
         spoken = [index for index, message in enumerate(messages) if message.role == "assistant"]
         plain = _plain(messages)
+        begun = beginning_of(records, run_id)
         for record in records:
             place = place_of(record.key)
             if record.run_id == run_id and place and place.kind == "reply":
                 reply = REPLY.read(record.value, key=record.key)
-                found.append(_Exchange(run_id, place.step, plain[: spoken[place.step]], reply))
+                found.append(_Exchange(run_id, place.step, begun.agent, frozenset(begun.tools), plain[: spoken[place.step]], reply))
     return found
 
 

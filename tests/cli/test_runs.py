@@ -203,6 +203,22 @@ def test_an_exported_run_is_a_model_for_tests(agentloop: Command, module: Module
     assert agentloop("runs", "export", "r").stdout == (folder / "run.json").read_text()
 
 
+def test_what_is_exported_to_a_terminal_does_nothing_there(agentloop: Command, module: Module, folder: Path):
+    module("""
+        from agentloop import Agent
+        from agentloop.testing import Scripted, says
+
+        rude = Agent(Scripted(says("\\x9b31mred \\u202e hidden, in Grün")))
+        """)
+    agentloop("run", "Hi.", "-a", "mytools:rude", *JOURNAL, "--run-id", "r")
+    agentloop("runs", "export", "r", "-o", "run.json")
+
+    shown = agentloop("runs", "export", "r").stdout
+
+    assert "\\u009b31mred \\u202e hidden, in Grün" in shown
+    assert json.loads(shown) == json.loads((folder / "run.json").read_text())
+
+
 def test_a_run_is_followed_to_its_end(agentloop: Command, module: Module):
     finished(agentloop, module)
 

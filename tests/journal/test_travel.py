@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Coroutine
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from agentloop import Agent, Limits, tool
+from agentloop import Agent, Context, Limits, tool
 from agentloop.errors import BadRequest, ConfigurationError, JournalError, JournalMismatch, LimitReached
 from agentloop.events import CallEnded, CallStarted, Nested, Replied, StepStarted
 from agentloop.journal.memory import MemoryStore
@@ -385,6 +387,56 @@ async def test_calls_in_doubt_stay_in_doubt_in_a_fork(store: Store):
 
     assert [question.wants for question in paused.transcript.questions.values()] == ["outcome"]
     assert desk.done.count("Al") == 1
+
+
+async def test_a_call_in_doubt_has_the_key_of_the_run_that_began_it_in_forks_of_forks_and_agents_in_them(store: Store):
+    keys: list[str] = []
+    going: list[asyncio.Task[Any]] = []
+
+    async def unknown(to: str, context: Context) -> str:
+        raise LookupError(to)
+
+    @tool(reconcile=unknown)
+    async def send(to: str, context: Context) -> str:
+        """Send."""
+        keys.append(f"{context.run_id} {context.idempotency_key}")
+        if len(keys) < 3:
+            going[-1].cancel()
+            await asyncio.sleep(5)
+        return f"sent to {to}"
+
+    async def cut_off(work: Coroutine[Any, Any, Any]) -> None:
+        going.append(asyncio.ensure_future(work))
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(going[-1], 5)
+
+    inner = Agent(Scripted(calls("send", to="Bo"), says("Bo knows.")), tools=[send], name="clerk")
+    agent = Agent(Scripted(calls("clerk", task="Tell Bo."), says("Done.")), tools=[inner.as_tool("Writes.")], journal=store)
+    await cut_off(agent.run("Go.", run_id="r"))
+    await cut_off(agent.resume(await Runs(store).fork("r", at=1, run_id_of_fork="s")))
+
+    await agent.resume(await Runs(store).fork("s", at=1, run_id_of_fork="t"))
+
+    assert [key.split()[0] for key in keys] == ["r/0/0", "s/0/0", "t/0/0"]
+    assert len({key.split()[1] for key in keys}) == 1
+
+
+async def test_the_calls_of_a_forks_own_steps_have_keys_of_its_own(store: Store):
+    keys: list[str] = []
+
+    @tool
+    def send(context: Context) -> str:
+        """Send."""
+        keys.append(context.idempotency_key)
+        return "sent"
+
+    model = Scripted(calls("send"), calls("send"), says("Done."), calls("send"), says("Done."))
+    agent = Agent(model, tools=[send], journal=store)
+    await agent.run("Go.", run_id="r")
+
+    await agent.resume(await Runs(store).fork("r", at=1))
+
+    assert len(set(keys)) == len(keys) == 3
 
 
 async def test_a_prompt_has_no_place_before_open_calls(store: Store):

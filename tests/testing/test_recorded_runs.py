@@ -11,6 +11,7 @@ import pytest
 from agentloop import Agent, tool
 from agentloop.deltas import TextDelta, ToolCallDelta
 from agentloop.errors import ConfigurationError
+from agentloop.flows import flow
 from agentloop.journal.memory import MemoryStore
 from agentloop.journal.runs import Runs
 from agentloop.testing import CassetteDiverged, Scripted, calls, recorded, says
@@ -123,6 +124,91 @@ async def test_nobody_need_approve_what_answers_from_the_record(tmp_path: Path):
     result = await Agent(model, tools=model.tools(pay)).run("Pay.")
 
     assert result.text == "Paid."
+
+
+async def test_no_policy_asks_about_what_answers_from_the_record(tmp_path: Path):
+    @tool(destructive=True, open_world=True)
+    def send(to: str) -> str:
+        """Send a letter."""
+        return f"sent to {to}"
+
+    store = MemoryStore()
+    await Agent(Scripted(calls("send", to="Ann"), says("Sent.")), tools=[send], journal=store).run("Send.", run_id="r")
+    (tmp_path / "run.json").write_bytes(await Runs(store).export("r"))
+
+    for policy in ("ask", "read_only", "deny"):
+        model = recorded(tmp_path / "run.json")
+        result = await Agent(model, tools=model.tools(send), approvals=policy).run("Send.")
+        assert (policy, result.text, result.paused) == (policy, "Sent.", False)
+
+
+@pytest.fixture
+async def debate(tmp_path: Path) -> Path:
+    """A flow in which two agents are asked the same."""
+    store = MemoryStore()
+    pro, con = (Agent(Scripted(says(name.upper())), name=name) for name in ("pro", "con"))
+
+    @flow
+    async def debate() -> str:
+        return (await pro.run("Topic?")).text + (await con.run("Topic?")).text
+
+    await debate.run(journal=store, run_id="d")
+    path = tmp_path / "run.json"
+    path.write_bytes(await Runs(store).export("d"))
+    return path
+
+
+async def test_agents_that_are_asked_the_same_never_get_each_others_words(debate: Path):
+    model = recorded(debate)
+
+    with pytest.raises(CassetteDiverged, match=r"the agents 'pro' and 'con' were asked the same .* such as model.of\('pro'\)"):
+        await Agent(model, name="con").run("Topic?")
+
+
+async def test_agents_that_are_asked_the_same_get_their_own_words_in_any_order(debate: Path):
+    model = recorded(debate)
+
+    words = [(await Agent(model.of(name), name=name).run("Topic?")).text for name in ("con", "pro")]
+
+    assert (words, model.replies_left) == (["CON", "PRO"], 0)
+
+
+async def test_a_recorded_agent_is_asked_for_by_its_name(debate: Path):
+    with pytest.raises(ConfigurationError, match=r"no agent 'judge' is recorded in .*; known: pro, con"):
+        recorded(debate).of("judge")
+
+
+async def test_an_agent_that_is_told_what_its_caller_was_told_answers_after_it(tmp_path: Path):
+    store = MemoryStore()
+
+    def boss(model: Any, other: Any) -> Agent:
+        return Agent(model, tools=[Agent(other, name="friend").as_tool("Knows.")], journal=store)
+
+    await boss(Scripted(calls("friend", task="Rain?"), says("Dry, I hear.")), Scripted(says("Dry."))).run("Rain?", run_id="r")
+    (tmp_path / "run.json").write_bytes(await Runs(store).export("r"))
+    model = recorded(tmp_path / "run.json")
+
+    result = await boss(model, model).run("Rain?", run_id="again")
+
+    assert (result.text, model.replies_left) == ("Dry, I hear.", 0)
+
+
+async def test_agents_that_are_asked_the_same_are_told_apart_by_their_tools(tmp_path: Path):
+    store = MemoryStore()
+    await Agent(Scripted(calls("pro", task="?") & calls("con", task="?"), says("Both.")), tools=judged("PRO", "CON"), journal=store).run(
+        "Judge.", run_id="r"
+    )
+    (tmp_path / "run.json").write_bytes(await Runs(store).export("r"))
+    model = recorded(tmp_path / "run.json")
+
+    words = [(await Agent(model, tools=[each]).run("?")).text for each in (pay, rain)]
+
+    assert words == ["CON", "PRO"]
+
+
+def judged(*words: str) -> list[Any]:
+    pro, con = (Scripted(says(each)) for each in words)
+    return [Agent(pro, tools=[rain], name="pro").as_tool("For."), Agent(con, tools=[pay], name="con").as_tool("Against.")]
 
 
 async def test_a_call_that_was_not_recorded_diverges(tmp_path: Path):
