@@ -198,7 +198,7 @@ def rule_doubt(granted: Granted, tool: Tool[..., Any] | None, *, times: int, dec
             return Settled(_answered(call, given))
         case Decision(fingerprint=of) if tool is None or of != question.fingerprint:
             return replace(question, problem="The call or its tool is not the one that was asked about.")
-        case Decision(arguments=str() as arguments):
+        case Decision(arguments=str() as arguments) if tool is not None:
             made = replace(call, arguments=arguments)
             try:
                 tool.arguments(made.arguments)

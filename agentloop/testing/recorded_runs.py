@@ -117,7 +117,7 @@ class RecordedModel:
             raise self._divergence(asked, request.text)
         # An agent that is a tool is asked once its call was made.
         numbers = [number for number in numbers if self._may_begin(self._left[number].run_id)] or numbers
-        tools = {tool.name for tool in request.tools}
+        tools = frozenset(tool.name for tool in request.tools)
         numbers = [number for number in numbers if self._left[number].tools == tools] or numbers
         self._check_whose(numbers)
         return self._left.pop(numbers[0])
