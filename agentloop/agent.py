@@ -33,7 +33,7 @@ from agentloop.models import Model
 from agentloop.models.providers import model as model_named
 from agentloop.models.retries import ending_at
 from agentloop.output import Output
-from agentloop.placing import outside_of_flows, place, read_said, run_in, written
+from agentloop.placing import outside_of_flows, own_name, place, read_said, run_in, written
 from agentloop.plans import carry_out, plan, taken_up
 from agentloop.result import Result, result_of
 from agentloop.run import Run
@@ -189,7 +189,7 @@ class Agent(Generic[Out]):
         Raises:
             AgentLoopError: The run failed or reached a limit. `.result` holds how far it got, and can be resumed.
         """
-        begun = _begin(prompt, transcript, _own(run_id))
+        begun = _begin(prompt, transcript, own_name(run_id))
         if (flow := place.get()) is None:
             return self._live(begun, Life(deps=deps))
         perform = partial(self._perform, begun=begun, life=Life(deps=deps, works=flow.works, in_doubt=flow.in_doubt))
@@ -239,7 +239,7 @@ class Agent(Generic[Out]):
         if isinstance(work, Transcript | Result) and (transcript is not None or run_id is not None):
             raise ConfigurationError("a run that goes on has its transcript and its name already; leave transcript= and run_id= out")
         goes_on = isinstance(work, Transcript | Result)
-        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript, _own(run_id))
+        begun = _before(work) if isinstance(work, Transcript | Result) else _begin(work, transcript, own_name(run_id))
 
         def start(emit: Emit, room: Room) -> Coroutine[Any, Any, Result[Out]]:
             life = Life(deps=deps, emit=emit, room=room if deltas else None)
@@ -277,7 +277,7 @@ class Agent(Generic[Out]):
                 return await self._go_on(_before(before), life)
             if self._store is None:
                 raise ConfigurationError(f"the agent has no journal to find the run {before!r} in; write Agent(..., journal='runs.db')")
-            return await self._live(Transcript(run_id=_own(before)), life)
+            return await self._live(Transcript(run_id=own_name(before)), life)
 
     async def replay(self, run_id: str, *, emit: Emit = unheard) -> Result[Out]:
         """Live a run of the journal over again, from what it wrote down alone: no model is asked, no tool is called, nothing is written.
@@ -443,13 +443,6 @@ def _check_choice(choice: str | None, tools: Sequence[str]) -> None:
         raise ConfigurationError(
             f"tool_choice={choice!r} is no tool of the agent; choose auto, none, required or one of: {', '.join(tools)}"
         )
-
-
-def _own(run_id: str | None) -> str | None:
-    if run_id is not None and "/" in run_id:
-        around = run_id.partition("/")[0]
-        raise ConfigurationError(f"{run_id!r} names a run inside the run {around!r}; resume that one, or choose a run_id without '/'")
-    return run_id
 
 
 def _begin(prompt: Prompt, before: Transcript | None, run_id: str | None) -> Transcript:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
@@ -19,7 +18,7 @@ from agentloop.journal.written import LIFE, OUTCOME, Outcome
 from agentloop.messages import ToolCall, ToolResult
 from agentloop.run import Run
 from agentloop.tools.collection import describe_unknown
-from agentloop.tools.context import Context
+from agentloop.tools.context import Context, key_of
 from agentloop.tools.function import Delegated, Tool
 from agentloop.tools.gates import gate
 from agentloop.tools.results import to_failure
@@ -197,13 +196,12 @@ async def _called(tool: Tool[..., Any], call: ToolCall, run: Run) -> ToolResult:
 def context_of(call: ToolCall, run: Run, *, progress: Callable[[object], None] = lambda _: None) -> Context[Any]:
     """Say what a tool may know of its call."""
     step = run.transcript.replies - 1
-    parts = f"{run.first_of(step)}\n{call.id}\n{call.name}\n{call.arguments}"
     return Context(
         deps=run.deps,
         run_id=run.transcript.run_id,
         step=step,
         call=call,
-        idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
+        idempotency_key=key_of(run.first_of(step), call),
         progress=progress,
         run=run,
     )

@@ -17,15 +17,14 @@ from agentloop.failures import Failure
 from agentloop.flow_life import CALLED, CAME, Call, Called, Came, FlowLife
 from agentloop.flow_work import Work, answer_of, leaves_doubt, plain, work_of
 from agentloop.journal.runs import Waiting
-from agentloop.journal.typed import Form
 from agentloop.journal.words import DECISION, POSED, Posed
+from agentloop.journal.written import LIFE
 from agentloop.messages import ToolCall, ToolResult
 from agentloop.placing import Asked, place
 from agentloop.tools.options import Effect
 from agentloop.transcript import Decision, Question
 
 R = TypeVar("R")
-_LIFE: Form[str] = Form(str)
 
 
 @overload
@@ -228,7 +227,7 @@ class _Step:
         begun: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         life = self._life.journal.life
         if self._work.effect == "once":
-            life = await self._life.journal.note(f"{self._call.number}/begun/{tries}", life, form=_LIFE)
+            life = await self._life.journal.note(f"{self._call.number}/begun/{tries}", life, form=LIFE)
         begun.set_result(life)
         came, _ = await self._outcome(tries, begun)
         return await self._after(came, tries=tries)

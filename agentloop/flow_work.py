@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from agentloop.errors import ConfigurationError, StepFailed
 from agentloop.journal.typed import Form
 from agentloop.messages import ToolCall, ToolResult
 from agentloop.tools.annotations import local_names, resolve
-from agentloop.tools.context import Context
+from agentloop.tools.context import Context, key_of
 from agentloop.tools.function import Tool
 from agentloop.tools.gates import gate
 from agentloop.tools.options import Effect
@@ -174,9 +173,7 @@ def _said(result: ToolResult, kind: Any) -> Any:
 
 
 def _context(call: ToolCall, run_id: str) -> Context[Any]:
-    parts = f"{run_id}\n{call.id}\n{call.name}\n{call.arguments}"
-    key = hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32]
-    return Context(run_id=run_id, call=call, idempotency_key=key)
+    return Context(run_id=run_id, call=call, idempotency_key=key_of(run_id, call))
 
 
 def _signature(fn: Callable[..., Any]) -> inspect.Signature | None:

@@ -34,6 +34,7 @@ from agentloop.flow_life import FlowLife
 from agentloop.flow_steps import sleep, step, wait
 from agentloop.flow_work import plain
 from agentloop.journal import Journal, Unanswered, Work, note
+from agentloop.journal.reading import with_spawned
 from agentloop.journal.runs import Runs, Waiting, store_at
 from agentloop.journal.store import Record, Store
 from agentloop.journal.typed import Form
@@ -306,8 +307,7 @@ def _text(value: Any) -> str:
 
 
 async def _family(store: Store, run_id: str) -> list[Record]:
-    own = [each for each in await store.runs() if each == run_id or each.startswith(f"{run_id}/")]
-    return [record for each in own for record in await store.records(each)]
+    return [record for each in with_spawned(await store.runs(), run_id) for record in await store.records(each)]
 
 
 __all__ = ["Denied", "Flow", "FlowResult", "InDoubt", "StepFailed", "drawing", "flow", "sleep", "step", "wait"]

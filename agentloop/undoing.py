@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -23,7 +22,7 @@ from agentloop.made_calls import Made, MadeCalls, Undoable, made_calls
 from agentloop.messages import ToolCall, ToolResult, Usage
 from agentloop.placing import outside_of_flows
 from agentloop.tools.companions import companion
-from agentloop.tools.context import Context
+from agentloop.tools.context import Context, key_of
 from agentloop.tools.deadline import NoResult
 from agentloop.tools.function import Tool
 from agentloop.transcript import Decision
@@ -238,13 +237,12 @@ class _Undoing:
         return await self._journal.note(key, _Past(result), form=_PAST)
 
     def _context(self, made: Made) -> Context[Any]:
-        parts = f"{made.run_id}\n{made.call.id}\n{made.call.name}\n{made.call.arguments}\nundo"
         return Context(
             deps=self._deps,
             run_id=made.run_id,
             step=int(made.place.partition("/")[0]),
             call=made.call,
-            idempotency_key=hashlib.sha256(parts.encode("utf-8", "replace")).hexdigest()[:32],
+            idempotency_key=key_of(made.run_id, made.call, purpose="undo"),
         )
 
 

@@ -50,10 +50,14 @@ async def family(store: Store, run_id: str) -> tuple[Record, ...]:
         JournalError: There is no such run.
     """
     names = await store.runs()
-    own = [name for name in names if name == run_id or name.startswith(f"{run_id}/")]
-    if run_id not in own:
+    if run_id not in names:
         raise unknown(run_id, names)
-    return await records_of(store, own)
+    return await records_of(store, with_spawned(names, run_id))
+
+
+def with_spawned(names: Iterable[str], run_id: str) -> list[str]:
+    """Choose a run, and all that it has spawned, of the names of runs."""
+    return [name for name in names if name == run_id or name.startswith(f"{run_id}/")]
 
 
 async def records_of(store: Store, names: Iterable[str]) -> tuple[Record, ...]:

@@ -22,6 +22,7 @@ from agentloop.journal.reading import (
     summary_of,
     transcript_of,
     unreadable,
+    with_spawned,
 )
 from agentloop.journal.store import Record, Store
 from agentloop.journal.words import DECISION, POSED
@@ -109,7 +110,7 @@ class Runs:
 
     async def waiting(self, run_id: str) -> tuple[Waiting, ...]:
         """List the calls on which the run, or one that it has spawned, waits for a word."""
-        own = [each for each in await self.store.runs() if each == run_id or each.startswith(f"{run_id}/")]
+        own = with_spawned(await self.store.runs(), run_id)
         return tuple([waiting for each in own for waiting in _open(await self.store.records(each))])
 
     async def approve(self, run_id: str, call_id: str, *, arguments: Mapping[str, Any] | None = None) -> None:

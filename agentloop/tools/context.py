@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic
@@ -34,3 +35,9 @@ class Context(Generic[Deps]):
     """Say something while still running; users see it as a `CallProgress` event. Callable from any thread."""
     run: Any = field(default=None, repr=False, compare=False)
     """The run that the call belongs to; an agent that is a tool shares its budget and its watchers."""
+
+
+def key_of(run_id: str, call: ToolCall, *, purpose: str = "") -> str:
+    """Make the idempotency key of a call: of the run, the call's place and its arguments, and of what else is done about it."""
+    parts = [run_id, call.id, call.name, call.arguments, *([purpose] if purpose else [])]
+    return hashlib.sha256("\n".join(parts).encode("utf-8", "replace")).hexdigest()[:32]
