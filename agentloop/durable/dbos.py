@@ -17,7 +17,7 @@ from dbos import DBOS, DBOSPortableJSONSerializer
 from sqlalchemy.exc import SQLAlchemyError
 
 from agentloop.draining import Drain, draining
-from agentloop.durable.dbos_database import WORKFLOW, Database, State
+from agentloop.durable.dbos_database import HUNG, WORKFLOW, Database, State
 from agentloop.durable.dbos_executor import Executor
 from agentloop.durable.dbos_journal import DBOSJournal
 from agentloop.durable.dbos_store import DBOSStore
@@ -134,6 +134,7 @@ class Worker:
                 "name": self._database.name,
                 "system_database_url": self._database.url,
                 "dbos_system_schema": self._database.schema,
+                "sys_db_idle_transaction_timeout_sec": HUNG,
                 "run_migrations": False,
                 "application_version": self._version,
                 "executor_id": self._executor.id,

@@ -42,6 +42,8 @@ _WORD = "word:"
 # A place in a run is how many steps and how many words came up to it: the steps in the high bits, the words in the low ones.
 _WORD_BITS = 20
 _PAST_EVERY_STEP = 2**31 - 1
+HUNG = 5
+"""Seconds after which Postgres ends a transaction that says nothing, so that a process that is stopped holds no rows that its heirs need."""
 _in_this_process = threading.RLock()
 
 
@@ -211,6 +213,7 @@ class Database:
                     dbos_system_schema=self.schema,
                     serializer=DBOSPortableJSONSerializer(),
                     application_name=self.name,
+                    sys_db_idle_transaction_timeout_sec=HUNG,
                 )
             return self._client
 
@@ -220,7 +223,8 @@ class Database:
         with self._opening:
             if self._engine is None:
                 url = sqlalchemy.make_url(self.url).set(drivername="postgresql+psycopg")
-                self._engine = sqlalchemy.create_engine(url, pool_size=4, max_overflow=0, pool_pre_ping=True)
+                patience = {"options": f"-c idle_in_transaction_session_timeout={HUNG}s"}
+                self._engine = sqlalchemy.create_engine(url, pool_size=4, max_overflow=0, pool_pre_ping=True, connect_args=patience)
             return self._engine
 
     def tell(self, run_id: str, *, key: str, value: str) -> None:
