@@ -188,6 +188,18 @@ class Message:
         return tuple(part for part in self.parts if isinstance(part, Citation))
 
 
+class Messages(list[Message]):
+    """Messages that only become more, so that what was said of them stays right."""
+
+    __slots__ = ("said",)
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.said: dict[object, object] = {}
+        """What wires keep of them, each under a key of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens spent."""

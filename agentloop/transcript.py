@@ -13,7 +13,7 @@ import pydantic
 from pydantic_core import PydanticSerializationError, ValidationError, to_json
 
 from agentloop.errors import BadTranscript, ConfigurationError
-from agentloop.messages import File, Image, Message, Part, Reply, Text, ToolCall, ToolResult
+from agentloop.messages import File, Image, Message, Messages, Part, Reply, Text, ToolCall, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ class Transcript:
         """
         self.run_id = run_id or secrets.token_hex(8)
         """The run that this is the state of; tools build their idempotency keys on it."""
-        self._settled: list[Message] = []
+        self._settled = Messages()
         self._call_ids: set[str] = set()
         self._pending: dict[str, ToolCall] = {}
         self._results: dict[str, ToolResult] = {}
@@ -135,7 +135,7 @@ class Transcript:
         return (*self._settled, *(Message("tool", (result,)) for result in self._results.values()))
 
     @property
-    def asked(self) -> list[Message]:
+    def asked(self) -> Messages:
         """What the model is asked with: the messages up to the last settled step.
 
         Always the same list, and it only grows, so that a wire may keep what it has encoded of it.

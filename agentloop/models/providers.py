@@ -18,7 +18,8 @@ from agentloop.models.server import Server, Timeouts
 from agentloop.wire import Wire
 from agentloop.wire.anthropic import AnthropicMessages, MessagesQuirks
 from agentloop.wire.gemini import Gemini, GeminiQuirks
-from agentloop.wire.openai_chat import ChatQuirks, Form, OpenAIChat
+from agentloop.wire.openai_chat import OpenAIChat
+from agentloop.wire.openai_chat_messages import ChatQuirks, Form
 from agentloop.wire.openai_responses import OpenAIResponses, ResponsesQuirks
 
 

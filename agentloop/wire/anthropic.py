@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Literal
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import HostedTool, Message, Request, Settings, ToolDescription
+from agentloop.messages import HostedTool, Request, Settings, ToolDescription
 from agentloop.tools.dialects import anthropic, anthropic_strict
 from agentloop.tools.hosted import CodeExecution, MCPServer, ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.answer_tool import answer_tool
-from agentloop.wire.anthropic_blocks import Speaker, open_container, starts_with_thought
+from agentloop.wire.anthropic_blocks import Chain, Speaker, open_container, sayable
 from agentloop.wire.anthropic_decoder import MessagesDecoder
 from agentloop.wire.anthropic_models import ClaudeModel, claude_model
 from agentloop.wire.lenient import as_text
-from agentloop.wire.sayable import RenderedTools, as_json, bearer, not_offered
+from agentloop.wire.sayable import RenderedTools, bearer, not_offered
+from agentloop.wire.speech import SAID, Frame, about, framed, speech_of
 
 Json = dict[str, Any]
 
@@ -62,21 +64,27 @@ class AnthropicMessages:
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a message to be made."""
+        begin = partial(Speaker, self._origin, says_unsigned=self._quirks.unsigned_thinking)
+        speech = speech_of(request.messages, self, begin)
+        last = sayable(speech.open, is_all=speech.is_open)
+        before = Before.of(speech.speaker, last)
+        frame = speech.frame(about(request, model, before), lambda: self._frame(request, before, model=model))
+        return speech.outgoing(frame, self._marked(last, request.settings))
+
+    def _frame(self, request: Request, before: Before, *, model: str) -> Frame:
         claude = claude_model(model)
-        system, rest = _system(request)
-        messages = [*_uploads(request.hosted), *Speaker(self._origin, says_unsigned=self._quirks.unsigned_thinking).said(rest)]
         form = self._form(request, claude)
         answers = request.output is not None and form is None
         tools = self._tools(request, claude, answers=answers)
-        body: Json = {"model": model, "messages": messages}
-        if system:
+        body: Json = {"model": model, "messages": SAID}
+        if system := "\n\n".join(text for text in (request.instructions, *before.leading) if text.strip()):
             body["system"] = system
         if tools:
             body["tools"] = tools
         if servers := [_server(tool) for tool in request.hosted if isinstance(tool, MCPServer)]:
             body["mcp_servers"] = servers
         body |= _settings(request.settings)
-        body |= self._thinking(request, claude, messages)
+        body |= self._thinking(request, claude, may_think_on=before.may_think_on)
         thinks = body.get("thinking", {}).get("type")
         if not claude.takes_sampling or thinks in {"enabled", "adaptive"}:
             body = {name: value for name, value in body.items() if name not in {"temperature", "top_p"}}
@@ -87,12 +95,14 @@ class AnthropicMessages:
             body["tool_choice"] = choice
         if form:
             body["output_config"] = body.get("output_config", {}) | {"format": {"type": "json_schema", "schema": form}}
-        if _runs_code(body) and (container := open_container(rest, self._origin)):
-            body["container"] = container
+        if before.container and _runs_code(tools, before):
+            body["container"] = before.container
         if request.stream:
             body["stream"] = True
         self._mark(body, request.settings)
-        return Outgoing("messages", as_json(body | dict(request.settings.extra)), headers=self._betas(body))
+        uploads = _uploads(request.hosted)
+        headers = self._betas(body, before, uploads=bool(uploads))
+        return framed("messages", body | dict(request.settings.extra), first=uploads, headers=headers)
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key, and name the version of the format."""
@@ -146,7 +156,7 @@ class AnthropicMessages:
             case _:
                 raise not_offered(tool, origin=self._origin, offered="WebSearch, CodeExecution, MCPServer and ProviderTool")
 
-    def _thinking(self, request: Request, claude: ClaudeModel, messages: Sequence[Json]) -> Json:
+    def _thinking(self, request: Request, claude: ClaudeModel, *, may_think_on: bool) -> Json:
         """Say how much the model may think, and so how long its reply may be."""
         settings = request.settings
         most = settings.max_tokens or claude.most_tokens
@@ -157,7 +167,7 @@ class AnthropicMessages:
         if settings.effort == "none":
             return {"max_tokens": most, "thinking": {"type": "disabled"}}
         forced = settings.tool_choice not in {None, "auto", "none"} and bool(request.tools or request.hosted)
-        if settings.effort is None or forced or not _may_think_on(messages):
+        if settings.effort is None or forced or not may_think_on:
             return {"max_tokens": most}
         budget = _BUDGETS[settings.effort]
         if settings.max_tokens is None:
@@ -191,55 +201,76 @@ class AnthropicMessages:
             return {"type": "any"} | alone
         return {"type": "auto"} | alone if alone or choice else None
 
+    def _cache_mark(self, settings: Settings) -> Json:
+        if self._quirks.cache == "none" or settings.cache == "off":
+            return {}
+        return {"cache_control": {"type": "ephemeral"} | ({"ttl": "1h"} if settings.cache == "1h" else {})}
+
     def _mark(self, body: Json, settings: Settings) -> None:
         """Tell what to cache: the beginning, which other runs share, and the transcript so far."""
-        if self._quirks.cache == "none" or settings.cache == "off":
+        mark = self._cache_mark(settings)
+        if not mark:
             return
-        mark = {"cache_control": {"type": "ephemeral"} | ({"ttl": "1h"} if settings.cache == "1h" else {})}
         if system := body.get("system"):
             body["system"] = [{"type": "text", "text": system} | mark]
         elif tools := body.get("tools"):
             body["tools"] = [*tools[:-1], tools[-1] | mark]
         if self._quirks.cache == "top":
             body |= mark
-            return
-        # The mark of the request before is where what was cached then is found.
-        for message in [message for message in body["messages"] if message["role"] == "user"][-2:]:
-            message["content"][-1] |= mark
 
-    def _betas(self, body: Json) -> dict[str, str]:
+    def _marked(self, last: Sequence[Json], settings: Settings) -> Sequence[Json]:
+        """Tell it block by block: the mark of the request before is where what was cached then is found."""
+        mark = self._cache_mark(settings)
+        if self._quirks.cache != "blocks" or not mark:
+            return last
+        users = [number for number, message in enumerate(last) if message["role"] == "user"][-2:]
+        return [_with_mark(message, mark) if number in users else message for number, message in enumerate(last)]
+
+    def _betas(self, body: Json, before: Before, *, uploads: bool) -> dict[str, str]:
         if not self._quirks.betas:
             return {}
-        kinds = {as_text(block["type"]) for message in body["messages"] for block in message["content"]}
         needed = {
             _DROPS_BOUND_THINKING: "block_binding" in body.get("thinking", {}),
-            _SERVERS: "mcp_servers" in body or not kinds.isdisjoint(("mcp_tool_use", "mcp_tool_result")),
-            _FILES: "container_upload" in kinds,
+            _SERVERS: "mcp_servers" in body or not before.kinds.isdisjoint(("mcp_tool_use", "mcp_tool_result")),
+            _FILES: uploads or "container_upload" in before.kinds,
         }
         said = ",".join(name for name, is_needed in needed.items() if is_needed)
         return {"anthropic-beta": said} if said else {}
 
 
-def _system(request: Request) -> tuple[str, Sequence[Message]]:
-    """Put the instructions and the system messages at the beginning together; those further on are said as by the user."""
-    messages = request.messages
-    first = next((index for index, message in enumerate(messages) if message.role != "system"), len(messages))
-    words = [request.instructions, *(message.text for message in messages[:first])]
-    return "\n\n".join(text for text in words if text.strip()), messages[first:]
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What of a transcript decides on how the request around it is made."""
+
+    leading: tuple[str, ...]
+    kinds: frozenset[str]
+    called: frozenset[str]
+    container: str | None
+    may_think_on: bool
+
+    @classmethod
+    def of(cls, speaker: Speaker, last: Sequence[Json]) -> Before:
+        """Look at what was said, and at the end of it as it is sent."""
+        chain = speaker.chain
+        for said in last:
+            chain = Chain.with_next(chain, said)
+        container = open_container(speaker.containers)
+        return cls((*speaker.leading,), speaker.kinds, speaker.called, container, chain is None or chain.may_think_on)
 
 
-def _uploads(hosted: Sequence[HostedTool]) -> Iterator[Json]:
+def _uploads(hosted: Sequence[HostedTool]) -> list[Json]:
     files = [name for tool in hosted if isinstance(tool, CodeExecution) for name in tool.files]
-    if files:
-        yield {"role": "user", "content": [{"type": "container_upload", "file_id": name} for name in files]}
+    return [{"role": "user", "content": [{"type": "container_upload", "file_id": name} for name in files]}] if files else []
 
 
-def _runs_code(body: Json) -> bool:
+def _with_mark(message: Json, mark: Json) -> Json:
+    *blocks, last = message["content"]
+    return message | {"content": [*blocks, last | mark]}
+
+
+def _runs_code(tools: Sequence[Json], before: Before) -> bool:
     """Whether the model may run code in a container, or has begun to."""
-    kinds = [as_text(tool.get("type")) for tool in body.get("tools", ())]
-    blocks = (block for message in body["messages"] for block in message["content"])
-    called = [as_text(block.get("name")) for block in blocks if block.get("type") == "server_tool_use"]
-    return any("code_execution" in name for name in (*kinds, *called))
+    return any("code_execution" in name for name in (*(as_text(tool.get("type")) for tool in tools), *before.called))
 
 
 def _tool(tool: ToolDescription, *, strict: bool) -> Json:
@@ -267,19 +298,3 @@ def _settings(settings: Settings) -> Json:
         "metadata": {"user_id": settings.metadata["user_id"]} if "user_id" in settings.metadata else None,
     }
     return {name: value for name, value in said.items() if value is not None}
-
-
-def _may_think_on(messages: Sequence[Json]) -> bool:
-    """Whether a model with a budget may think: the replies whose results it reads now must have begun with thoughts of its own.
-
-    "When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use`
-    and `tool_result` blocks)", says Anthropic's error.
-    """
-    chain: list[Json] = []
-    for message in reversed(messages):
-        if message["role"] == "assistant":
-            chain.append(message)
-        elif chain and message["content"][0]["type"] != "tool_result":
-            break
-    goes_on = chain and (messages[-1] is chain[0] or any(block["type"] == "tool_use" for block in chain[0]["content"]))
-    return not goes_on or (starts_with_thought(chain[0]) and starts_with_thought(chain[-1]))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import File, Image, Message, Opaque, Part, Refusal, ResultPart, Text, Thinking, ToolCall, ToolResult
-from agentloop.wire.attachments import attachments_moved
+from agentloop.wire.attachments import Moving
 from agentloop.wire.lenient import as_text
 from agentloop.wire.sayable import arguments_object, base64_text, call_id, call_name, not_for_users, own, own_opaque
 
@@ -21,32 +22,130 @@ _PICTURES = ("image/gif", "image/jpeg", "image/png", "image/webp")
 _TEXTS = ("application/javascript", "application/json", "application/toml", "application/xml", "application/x-yaml", "application/yaml")
 
 
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The replies that a model has made since somebody else than a tool spoke last."""
+
+    first_thinks: bool
+    """Whether the first of them begins with a thought."""
+    last_thinks: bool
+    last_calls: bool
+    is_over: bool = False
+    """Whether somebody has spoken since: the next reply begins a chain of its own."""
+    is_last: bool = True
+    """Whether nobody has."""
+
+    @property
+    def may_think_on(self) -> bool:
+        """Whether a model with a budget may think: the replies whose results it reads now must have begun with thoughts of its own.
+
+        "When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of
+        `tool_use` and `tool_result` blocks)", says Anthropic's error.
+        """
+        goes_on = self.is_last or self.last_calls
+        return not goes_on or (self.first_thinks and self.last_thinks)
+
+    @classmethod
+    def with_next(cls, chain: Chain | None, said: Json) -> Chain | None:
+        """Go on with what is said next."""
+        blocks = said["content"]
+        if said["role"] == "assistant":
+            thinks = blocks[0]["type"] in _THOUGHTS
+            first_thinks = thinks if chain is None or chain.is_over else chain.first_thinks
+            return cls(first_thinks, thinks, any(block["type"] == "tool_use" for block in blocks))
+        return chain and replace(chain, is_over=chain.is_over or blocks[0]["type"] != "tool_result", is_last=False)
+
+
 class Speaker:
     """Says one transcript."""
 
-    def __init__(self, origin: str, *, says_unsigned: bool) -> None:
-        """Prepare to say what `origin` wants to hear again, and its thinking even where no signature proves it if `says_unsigned`."""
+    def __init__(self, origin: str, *, says_unsigned: bool, halves: frozenset[str] = frozenset()) -> None:
+        """Begin with nothing said.
+
+        Args:
+            origin: Who wants to hear again what it made.
+            says_unsigned: Whether it wants its thinking back even where no signature proves it.
+            halves: The hosted calls that have no result, and the results that have no call; these are left out.
+        """
         self._origin = origin
         self._says_unsigned = says_unsigned
+        self._halves = {*halves}
+        self._at_work: set[str] = set()
         self._ids: dict[str, str] = {}
         self._taken: set[str] = set()
-        self._unsaid: set[str] = set()
+        self._moving = Moving(from_results=False)
+        self._before = ""
+        self._has_said = False
+        self.leading: list[str] = []
+        """What the system says before anybody else speaks."""
+        self._hosted: set[str] = set()
+        self.kinds: frozenset[str] = frozenset()
+        """The types of all blocks."""
+        self.called: frozenset[str] = frozenset()
+        """The names of the hosted tools that were called."""
+        self.containers: list[Json] = []
+        """Where the model ran code."""
+        self.chain: Chain | None = None
+        """Of what is settled."""
 
-    def said(self, messages: Sequence[Message]) -> list[Json]:
-        """Say the messages in their order; a longer transcript begins with the same words."""
-        self._unsaid = _halves(messages, self._origin)
-        said: list[Json] = []
-        before = ""
-        for message in attachments_moved(messages, from_results=False):
-            blocks = [*self._blocks(message)]
-            if message.role == "tool" and before == "tool":
+    def anew(self) -> Speaker:
+        """Begin again, without the halves."""
+        return Speaker(self._origin, says_unsigned=self._says_unsigned, halves=frozenset(self._halves))
+
+    def say(self, message: Message, said: list[Json]) -> bool:
+        """Say the next message; where it shows that a hosted call will have no result, that call should not have been said."""
+        if message.role == "system" and not self._before:
+            self.leading.append(message.text)
+            return True
+        if self._finds_halves(message):
+            return False
+        self.containers += [block for block in own_opaque(message, self._origin) if block.get("type") == "container" and block.get("id")]
+        for moved in self._moving.moved(message):
+            blocks = [*self._blocks(moved)]
+            self.kinds |= {as_text(block["type"]) for block in blocks}
+            self.called |= {as_text(block.get("name")) for block in blocks if block["type"] == "server_tool_use"}
+            if moved.role == "tool" and self._before == "tool":
                 # Anthropic wants all results of a reply in one message.
                 said[-1]["content"] += blocks
-            elif blocks or message.role != "assistant":
-                role = "assistant" if message.role == "assistant" else "user"
+            elif blocks or moved.role != "assistant":
+                role = "assistant" if moved.role == "assistant" else "user"
+                if role == "assistant" and not self._has_said:
+                    said.append({"role": "user", "content": [_text(_EMPTY)]})
+                self._has_said = True
                 said.append({"role": role, "content": blocks or [_text(_EMPTY)]})
-            before = message.role
-        return _sayable(said)
+            self._before = moved.role
+        return True
+
+    def settle(self, said: Sequence[Json]) -> int:
+        """Keep all open from the last but one that a user says: there marks for the cache may stand, and behind them half a reply."""
+        users = [number for number, each in enumerate(said) if each["role"] == "user"]
+        count = users[-2] if len(users) > 1 else 0
+        for each in said[:count]:
+            self.chain = Chain.with_next(self.chain, each)
+        return count
+
+    def _finds_halves(self, message: Message) -> bool:
+        """Find the hosted tools' calls without a result, and results without a call, which Anthropic refuses.
+
+        A call beside calls of our tools waits for their results, and its own result stands in the reply after them; so a call without
+        one is still at work as long as nothing else was said.
+        https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools
+        """
+        if message.role == "tool":
+            return False
+        before, at_work = self._at_work, set[str]()
+        halves: set[str] = set()
+        for block in own_opaque(message, self._origin):
+            if "tool_use_id" in block:
+                answered = as_text(block["tool_use_id"])
+                halves |= {answered} - before - at_work
+                before, at_work = before - {answered}, at_work - {answered}
+            elif str(block.get("type")).endswith("tool_use"):
+                at_work.add(as_text(block.get("id")))
+        self._at_work = at_work
+        found = (halves | before) - self._halves
+        self._halves |= found
+        return not found.isdisjoint(self._hosted)
 
     def _blocks(self, message: Message) -> Iterator[Json]:
         match message.role:
@@ -73,13 +172,11 @@ class Speaker:
                 yield said | (own(part.state, self._origin) or {})
             case Opaque(state):
                 block = own(state, self._origin)
-                if block is not None and self._is_said(block):
+                if block is not None and block.get("type") != "container" and (known := _hosted_id(block)) not in self._halves:
+                    self._hosted.add(known)
                     yield block
             case _:
                 return
-
-    def _is_said(self, block: Json) -> bool:
-        return block.get("type") != "container" and as_text(block.get("tool_use_id") or block.get("id")) not in self._unsaid
 
     def _call_id(self, call: ToolCall) -> str:
         known = call_id(call)
@@ -99,18 +196,15 @@ class Speaker:
         return said | ({"is_error": True} if result.is_error else {})
 
 
-def starts_with_thought(message: Json) -> bool:
-    """Whether what is said begins with the model's own thinking."""
-    return message["content"][0]["type"] in _THOUGHTS
-
-
-def open_container(messages: Sequence[Message], origin: str) -> str | None:
+def open_container(containers: list[Json]) -> str | None:
     """Find the container in which the model ran code last, unless it has expired: there its files and its waiting calls are."""
-    for message in reversed(messages):
-        for block in reversed([*own_opaque(message, origin)]):
-            if block.get("type") == "container" and block.get("id") and not _is_over(block.get("expires_at")):
-                return as_text(block["id"])
-    return None
+    while containers and _is_over(containers[-1].get("expires_at")):
+        containers.pop()
+    return as_text(containers[-1]["id"]) if containers else None
+
+
+def _hosted_id(block: Json) -> str:
+    return as_text(block.get("tool_use_id") or block.get("id"))
 
 
 def _is_over(until: object) -> bool:
@@ -121,40 +215,22 @@ def _is_over(until: object) -> bool:
         return False
 
 
-def _halves(messages: Sequence[Message], origin: str) -> set[str]:
-    """Find the hosted tools' calls without a result, and results without a call, which Anthropic refuses.
+def sayable(said: Sequence[Json], *, is_all: bool) -> list[Json]:
+    """Let somebody speak, and neither a thought nor white space stand last, where the transcript does otherwise.
 
-    A call beside calls of our tools waits for their results, and its own result stands in the reply after them; so a call without one is
-    still at work as long as nothing else was said.
-    https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools
+    Args:
+        said: The end of what is said.
+        is_all: Whether it is the beginning, too.
     """
-    halves: set[str] = set()
-    at_work: set[str] = set()
-    for message in messages:
-        if message.role == "tool":
-            continue
-        before, at_work = at_work, set[str]()
-        for block in own_opaque(message, origin):
-            if "tool_use_id" in block:
-                answered = as_text(block["tool_use_id"])
-                halves |= {answered} - before - at_work
-                before, at_work = before - {answered}, at_work - {answered}
-            elif str(block.get("type")).endswith("tool_use"):
-                at_work.add(as_text(block.get("id")))
-        halves |= before
-    return halves
-
-
-def _sayable(said: list[Json]) -> list[Json]:
-    """Let a user speak first, and neither a thought nor white space stand last, where the transcript does otherwise."""
+    said = [*said]
     while said and said[-1]["role"] == "assistant" and said[-1]["content"][-1]["type"] in _THOUGHTS:
-        said[-1]["content"].pop()
-        said = said if said[-1]["content"] else said[:-1]
-    if not said or said[0]["role"] != "user":
-        said.insert(0, {"role": "user", "content": [_text(_EMPTY)]})
-    last = said[-1]["content"][-1]
-    if said[-1]["role"] == "assistant" and last["type"] == "text":
-        last["text"] = last["text"].rstrip()
+        kept = said[-1]["content"][:-1]
+        said[-1:] = [said[-1] | {"content": kept}] if kept else []
+    if is_all and not said:
+        said = [{"role": "user", "content": [_text(_EMPTY)]}]
+    if said and said[-1]["role"] == "assistant" and said[-1]["content"][-1]["type"] == "text":
+        *before, last = said[-1]["content"]
+        said[-1] = said[-1] | {"content": [*before, last | {"text": last["text"].rstrip()}]}
     return said
 
 

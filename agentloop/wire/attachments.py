@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from agentloop.messages import File, Image, Message, Part, Text, ToolResult
 
@@ -12,33 +12,39 @@ _SPOKEN = "(a spoken reply)"
 _HEARD = "I have the results."
 
 
-def attachments_moved(messages: Iterable[Message], *, from_results: bool, left_to: str = "") -> Iterator[Message]:
-    """Move what a model made, and on demand what tools returned, into user messages; of its own voice only the words are said.
+@dataclass(slots=True, kw_only=True)
+class Moving:
+    """Moves what a model made, and on demand what tools returned, into user messages; of its own voice only the words are said."""
 
-    Args:
-        messages: The transcript.
-        from_results: Whether the format's tool results hold text only.
-        left_to: An origin that takes back what it made, as it came; that stays where it is.
-    """
-    waiting: list[Part] = []
-    for message in messages:
-        shown, attached = _apart(message, from_results=from_results, left_to=left_to)
-        waiting += attached
+    from_results: bool
+    """Whether the format's tool results hold text only."""
+    left_to: str = ""
+    """An origin that takes back what it made, as it came; that stays where it is."""
+    _waiting: list[Part] = field(default_factory=list[Part])
+
+    def moved(self, message: Message) -> Iterator[Message]:
+        """Give the next message of the transcript, and behind it what was moved."""
+        shown, attached = _apart(message, from_results=self.from_results, left_to=self.left_to)
+        self._waiting += attached
         yield shown
         # Nothing may come between calls and their results.
-        if waiting and not shown.calls:
-            yield Message("user", tuple(waiting))
-            waiting = []
+        if self._waiting and not shown.calls:
+            yield Message("user", tuple(self._waiting))
+            self._waiting = []
 
 
-def answered_before_users(messages: Iterable[Message]) -> Iterator[Message]:
-    """Let the model answer between results and what somebody else says, for formats in which results are followed by its words only."""
-    before = ""
-    for message in messages:
-        if before == "tool" and message.role in {"user", "system"}:
+@dataclass(slots=True)
+class Answering:
+    """Lets the model answer between results and what somebody else says, for formats in which results are followed by its words only."""
+
+    _before: str = ""
+
+    def answered(self, message: Message) -> Iterator[Message]:
+        """Give the next message, and before it the answer that it needs."""
+        if self._before == "tool" and message.role in {"user", "system"}:
             yield Message("assistant", (Text(_HEARD),))
         yield message
-        before = message.role
+        self._before = message.role
 
 
 def _apart(message: Message, *, from_results: bool, left_to: str) -> tuple[Message, list[Part]]:

@@ -6,21 +6,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import takewhile
 from typing import Any, Literal
 
 from pydantic_core import to_json
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import HostedTool, OutputSchema, Request, ToolDescription
+from agentloop.messages import HostedTool, Message, OutputSchema, Request, ToolDescription
 from agentloop.tools.dialects import gemini, plain
 from agentloop.tools.hosted import CodeExecution, FileSearch, ImageGeneration, MCPServer, ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.answer_tool import ANSWER, answer_tool
-from agentloop.wire.gemini_contents import Contents, system_parts
+from agentloop.wire.gemini_contents import Contents, system_parts, user_content
 from agentloop.wire.gemini_decoder import GeminiDecoder
 from agentloop.wire.lenient import as_object
-from agentloop.wire.sayable import RenderedTools, as_json, bearer, not_offered
+from agentloop.wire.sayable import RenderedTools, bearer, not_offered
+from agentloop.wire.speech import SAID, Frame, about, framed, speech_of
 
 Json = dict[str, Any]
 _Way = Literal["freely", "form", "tool", "words"]
@@ -58,15 +58,24 @@ class Gemini:
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as contents."""
         is_third = _generation(model) >= (3, 0)
+        speech = speech_of(request.messages, (self, is_third), lambda: Contents(self._origin, is_third))
+        leading = speech.speaker.leading
+        if speech.is_open and not speech.open and leading:
+            # Google wants a content; where nobody but the system has spoken yet, its last message is one.
+            frame = self._frame(request, leading[:-1], model=model, is_third=is_third)
+            return speech.outgoing(frame, [user_content(leading[-1])])
+        # Whatever else leads the transcript does so from its beginning.
+        known = about(request, model, len(leading))
+        return speech.outgoing(speech.frame(known, lambda: self._frame(request, leading, model=model, is_third=is_third)))
+
+    def _frame(self, request: Request, leading: Sequence[Message], *, model: str, is_third: bool) -> Frame:
         way = _way_to_answer(request, is_third=is_third)
         if request.tools and _has_tools(request.hosted) and (0, 0) < _generation(model) < (3, 0):
             raise ConfigurationError(f"{model} takes hosted tools or functions, and not both; leave one kind out, or ask gemini-3 or later")
-        # Google wants a content; where nobody but the system has spoken yet, its last message is one.
-        leading = [*takewhile(lambda message: message.role == "system", request.messages[:-1])]
         form = _form_in_words(request.output) if request.output and way == "words" else ""
         instructions = system_parts(request.instructions, leading, form=form)
         body: Json = {
-            "contents": Contents(self._origin, is_third).said(request.messages[len(leading) :]),
+            "contents": SAID,
             "systemInstruction": {"parts": instructions} if instructions else None,
             "tools": [*self._tools(request, way)],
             "toolConfig": self._tool_config(request, way, is_third=is_third),
@@ -77,7 +86,7 @@ class Gemini:
             body[name] = {**as_object(body.get(name)), **value} if isinstance(value, Mapping) else value
         action = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         place = model if model.startswith(("models/", "tunedModels/")) else f"models/{model}"
-        return Outgoing(f"{place}:{action}", as_json(body))
+        return framed(f"{place}:{action}", body)
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key."""

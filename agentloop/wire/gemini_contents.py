@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import mimetypes
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 from pydantic_core import from_json
 
 from agentloop.messages import File, Image, Message, Opaque, Part, Refusal, Text, Thinking, ToolCall, ToolResult
-from agentloop.wire.attachments import attachments_moved
+from agentloop.wire.attachments import Moving
 from agentloop.wire.sayable import arguments_object, base64_text, call_name, not_for_users, own
 
 Json = dict[str, Any]
@@ -25,45 +25,60 @@ _ANY_BYTES = "application/octet-stream"
 
 @dataclass(slots=True)
 class Contents:
-    """Says the messages behind the leading system messages, one after the other."""
+    """Says one transcript."""
 
     origin: str
     """Whose states are said back."""
     is_third: bool
     """Whether the model is of the third generation, which wants signatures and sees pictures in results."""
+    leading: list[Message] = field(default_factory=list[Message])
+    """What the system says before anybody else speaks, which is no content."""
     _calls: dict[str, ToolCall] = field(default_factory=dict[str, ToolCall])
+    _has_led: bool = False
+    _has_spoken: bool = False
 
-    def said(self, messages: Iterable[Message]) -> list[Json]:
-        """Say the messages, results of one reply together in the order of its calls."""
-        said: list[Json] = []
-        for content in self._contents(messages):
+    def anew(self) -> Contents:
+        """Begin again."""
+        return Contents(self.origin, self.is_third)
+
+    def say(self, message: Message, said: list[Json]) -> bool:
+        """Say the next message, results of one reply together in the order of its calls."""
+        if message.role == "system" and not self._has_led:
+            self.leading.append(message)
+            return True
+        self._has_led = True
+        for content in self._contents(message):
+            # A model's call is taken only right behind what a user said, or a result; nor is it taken as the first word.
+            if content["role"] == "model" and not self._has_spoken:
+                said.append({"role": "user", "parts": [{"text": " "}]})
             if said and content["role"] == said[-1]["role"] == "model":
-                # A model's call is taken only right behind what a user said, or a result.
                 said[-1]["parts"] += content["parts"]
             else:
                 said.append(content)
-        # Nor is it taken as the first word.
-        return said if not said or said[0]["role"] == "user" else [{"role": "user", "parts": [{"text": " "}]}, *said]
+            self._has_spoken = True
+        return True
 
-    def _contents(self, messages: Iterable[Message]) -> Iterator[Json]:
-        for message in self._moved(messages):
-            match message.role:
+    def settle(self, said: Sequence[Json]) -> int:
+        """Keep the last content open, since what a model says in two messages is one content."""
+        return max(0, len(said) - 1)
+
+    def _contents(self, message: Message) -> Iterator[Json]:
+        for moved in self._moved(message):
+            match moved.role:
                 case "system" | "user":
-                    yield {"role": "user", "parts": [_part(part) for part in message.parts if part != Text("")] or [{"text": " "}]}
+                    yield user_content(moved)
                 case "assistant":
-                    self._calls = {call.id: call for call in message.calls}
+                    self._calls = {call.id: call for call in moved.calls}
                     # A content without parts is refused.
-                    if parts := [*self._model_parts(message)]:
+                    if parts := [*self._model_parts(moved)]:
                         yield {"role": "model", "parts": parts}
                 case "tool":
-                    yield {"role": "user", "parts": [self._result(result) for result in message.results]}
+                    yield {"role": "user", "parts": [self._result(result) for result in moved.results]}
 
-    def _moved(self, messages: Iterable[Message]) -> Iterator[Message]:
-        for message in messages:
-            if all(self._can_show(part) for result in message.results if not isinstance(result.content, str) for part in result.content):
-                yield message
-            else:
-                yield from attachments_moved((message,), from_results=True)
+    def _moved(self, message: Message) -> Iterable[Message]:
+        if all(self._can_show(part) for result in message.results if not isinstance(result.content, str) for part in result.content):
+            return (message,)
+        return Moving(from_results=True).moved(message)
 
     def _can_show(self, part: Part) -> bool:
         match part:
@@ -118,6 +133,11 @@ class Contents:
 
     def _stand_in(self) -> Json:
         return dict(_STAND_IN) if self.is_third else {}
+
+
+def user_content(message: Message) -> Json:
+    """Say what a user says, or the system further on."""
+    return {"role": "user", "parts": [_part(part) for part in message.parts if part != Text("")] or [{"text": " "}]}
 
 
 def system_parts(instructions: str, leading: Iterable[Message], *, form: str) -> list[Mapping[str, str]]:

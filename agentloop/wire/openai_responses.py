@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import HostedTool, OutputSchema, Request, Settings, Text, ToolDescription
+from agentloop.messages import HostedTool, Message, OutputSchema, Request, Settings, Text, ToolDescription
 from agentloop.tools.dialects import openai_strict, plain
 from agentloop.tools.hosted import CodeExecution, FileSearch, ImageGeneration, MCPServer, ProviderTool, WebSearch
 from agentloop.wire import Decoder, Outgoing
 from agentloop.wire.lenient import as_list, as_object, as_text
 from agentloop.wire.openai_responses_decoder import ResponsesDecoder
-from agentloop.wire.openai_responses_items import InputItems
-from agentloop.wire.sayable import RenderedTools, as_json, bearer, instructions_of, named_form, not_offered
+from agentloop.wire.openai_responses_items import InputItems, Way
+from agentloop.wire.sayable import RenderedTools, bearer, instructions_of, named_form, not_offered
+from agentloop.wire.speech import SAID, Frame, about, framed, speech_of
 
 Json = dict[str, Any]
 
@@ -55,12 +56,26 @@ class OpenAIResponses:
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a response to be made."""
         thinks = self._quirks.encrypted_thinking and _thinks(model, request.settings)
+        quirks = self._quirks
+        way = Way(
+            origin=self._origin,
+            system_role=quirks.system_role,
+            ids=quirks.ids,
+            thinks=thinks or not quirks.encrypted_thinking,
+            stored=quirks.ids and not thinks,
+        )
+        speech = speech_of(request.messages, (self, way), lambda: InputItems(way))
+        said = _alone(request.messages) or (" " if speech.is_open and not speech.open else SAID)
+        frame = speech.frame(about(request, model, said), lambda: self._frame(request, model, said=said, thinks=thinks))
+        return speech.outgoing(frame)
+
+    def _frame(self, request: Request, model: str, *, said: object, thinks: bool) -> Frame:
         body: Json = {"model": model}
         if instructions := instructions_of(request, tells_form=self._tells_form(request)):
             body["instructions"] = instructions
         if tools := [*self._rendered.said(request.tools, self._tool), *self._hosted(request.hosted)]:
             body["tools"] = tools
-        body["input"] = self._input(request, thinks=thinks)
+        body["input"] = said
         body |= self._settings(request)
         if thinks:
             body |= {"include": ["reasoning.encrypted_content"], "store": False}
@@ -68,7 +83,7 @@ class OpenAIResponses:
             body |= self._form(request, request.output)
         if request.stream:
             body["stream"] = True
-        return Outgoing("responses", as_json(_with_extra(body, request.settings.extra)))
+        return framed("responses", _with_extra(body, request.settings.extra))
 
     def headers(self, key: str | None) -> Mapping[str, str]:
         """Show the key as a bearer token."""
@@ -87,22 +102,6 @@ class OpenAIResponses:
         if self._quirks.form == "response_format":
             return {"response_format": {"type": "json_schema", "json_schema": named_form(output)}}
         return {"text": {"format": {"type": "json_schema", **named_form(output)}}}
-
-    def _input(self, request: Request, *, thinks: bool) -> str | list[Json]:
-        match [(message.role, message.parts) for message in request.messages[:2]]:
-            case [("user", (Text(text),))] if text:
-                return text
-            case _:
-                pass
-        quirks = self._quirks
-        items = InputItems(
-            origin=self._origin,
-            system_role=quirks.system_role,
-            ids=quirks.ids,
-            thinks=thinks or not quirks.encrypted_thinking,
-            stored=quirks.ids and not thinks,
-        )
-        return list(items.said(request.messages)) or " "
 
     def _tool(self, tool: ToolDescription) -> Json:
         said: Json = {"type": "function", "name": tool.name}
@@ -172,6 +171,15 @@ class OpenAIResponses:
         named: Json = {name: said[name] for name in ("type", "server_label") if name in said}
         # OpenAI's schema has a choice for web_search_preview, but none for web_search.
         return {"type": "allowed_tools", "mode": "required", "tools": [named]} if named["type"] == "web_search" else named
+
+
+def _alone(messages: Sequence[Message]) -> str:
+    """Give the words that the input is where a user's are all there is."""
+    match [(message.role, message.parts) for message in messages[:2]]:
+        case [("user", (Text(text),))]:
+            return text
+        case _:
+            return ""
 
 
 def _thinks(model: str, settings: Settings) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import Citation, File, Image, Message, Opaque, Part, Refusal, Text, Thinking, ToolCall, ToolResult
-from agentloop.wire.attachments import attachments_moved
+from agentloop.wire.attachments import Moving
 from agentloop.wire.lenient import as_list, as_object, as_text
 from agentloop.wire.sayable import arguments_text, base64_text, call_id, call_name, data_url, not_for_users, own, own_opaque
 
@@ -55,8 +55,8 @@ def kept_message(item: Mapping[str, Any]) -> Json:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InputItems:
-    """Says transcripts to one provider."""
+class Way:
+    """How transcripts are said to one provider."""
 
     origin: str
     system_role: Literal["system", "developer"] = "system"
@@ -67,37 +67,69 @@ class InputItems:
     stored: bool = True
     """Whether the provider can look up what an item leaves out by its id."""
 
-    def said(self, messages: Sequence[Message]) -> Iterator[Json]:
-        """Say the messages."""
-        states = (state for message in messages for state in own_opaque(message, self.origin))
-        answered = {as_text(state.get("call_id")) for state in states if as_text(state.get("type")).endswith("_output")}
-        call_ids: dict[str, str] = {}
-        for message in attachments_moved(messages, from_results=False, left_to=self.origin):
-            match message.role:
-                case "assistant":
-                    call_ids = {call.id: self._call_id(call) for call in message.calls}
-                    yield from self._reply(message, call_ids, answered)
-                case "tool":
-                    yield from (_output(result, call_ids) for result in message.results)
-                    yield from own_opaque(message, self.origin)
-                case "system" if message.text:
-                    yield {"role": self.system_role, "content": message.text}
-                case "user":
-                    yield from own_opaque(message, self.origin)
-                    yield from _user(message)
-                case _:
-                    continue
+
+class InputItems:
+    """Says one transcript."""
+
+    def __init__(self, way: Way, *, answered: frozenset[str] = frozenset()) -> None:
+        """Begin with nothing said.
+
+        Args:
+            way: How it is said.
+            answered: The calls of the provider's own kinds that have an output further on.
+        """
+        self.way = way
+        self.answered = {*answered}
+        self.left_out: set[str] = set()
+        """The calls that were not said, for want of an output."""
+        self.call_ids: dict[str, str] = {}
+        """As which the calls of the last reply are known, by our ids."""
+        self._moving = Moving(from_results=False, left_to=way.origin)
+
+    def anew(self) -> InputItems:
+        """Begin again, and say the calls whose outputs have come since."""
+        return InputItems(self.way, answered=frozenset(self.answered))
+
+    def say(self, message: Message, said: list[Json]) -> bool:
+        """Say the next message; an output that comes in a later message than its call changes what was said of the call."""
+        outputs = (state for state in own_opaque(message, self.way.origin) if as_text(state.get("type")).endswith("_output"))
+        self.answered |= {as_text(state.get("call_id")) for state in outputs}
+        if not self.answered.isdisjoint(self.left_out):
+            return False
+        for moved in self._moving.moved(message):
+            said += self._said(moved)
+        return True
+
+    def settle(self, said: Sequence[Json]) -> int:
+        """Say nothing again."""
+        return len(said)
+
+    def _said(self, message: Message) -> Iterator[Json]:
+        match message.role:
+            case "assistant":
+                self.call_ids = {call.id: self._call_id(call) for call in message.calls}
+                yield from self._reply(message)
+            case "tool":
+                yield from (_output(result, self.call_ids) for result in message.results)
+                yield from own_opaque(message, self.way.origin)
+            case "system" if message.text:
+                yield {"role": self.way.system_role, "content": message.text}
+            case "user":
+                yield from own_opaque(message, self.way.origin)
+                yield from _user(message)
+            case _:
+                pass
 
     def _call_id(self, call: ToolCall) -> str:
-        known = call.provider_id if own(call.state, self.origin) is not None else None
+        known = call.provider_id if own(call.state, self.way.origin) is not None else None
         return known if known and _CALL_ID.fullmatch(known) else call_id(call)
 
-    def _reply(self, message: Message, call_ids: Mapping[str, str], answered: set[str]) -> list[Json]:
-        items = list(_Reply(self, call_ids, answered).items(message))
+    def _reply(self, message: Message) -> list[Json]:
+        items = list(_Reply(self, ids=self.way.ids).items(message))
         led = self._without_orphans(items)
-        if len(led) < len(items) and self.ids:
+        if len(led) < len(items) and self.way.ids:
             # By its id OpenAI knows which thought an item came from, and refuses it without that thought.
-            items = list(_Reply(replace(self, ids=False), call_ids, answered).items(message))
+            items = list(_Reply(self, ids=False).items(message))
             led = self._without_orphans(items)
         return led
 
@@ -109,7 +141,7 @@ class InputItems:
             if item.get("type") == "reasoning":
                 is_sealed = bool(item.get("encrypted_content"))
                 says_it_all = is_sealed or bool(item.get("content"))
-                if not is_followed or (is_sealed and not self.thinks) or not (self.stored or says_it_all):
+                if not is_followed or (is_sealed and not self.way.thinks) or not (self.way.stored or says_it_all):
                     continue
             is_followed = is_own
             led.append(item)
@@ -121,8 +153,8 @@ class _Reply:
     """Says one reply."""
 
     speaker: InputItems
-    call_ids: Mapping[str, str]
-    answered: set[str]
+    ids: bool
+    """Whether the provider's ids are said."""
 
     def items(self, message: Message) -> Iterator[tuple[Json, bool]]:
         """Say its parts, each with whether the provider made it; foreign words that stand side by side become one message."""
@@ -146,7 +178,7 @@ class _Reply:
 
     def _own(self, part: Part, refusal: str) -> Json | None:
         """Say a part that the provider made as it was; None for any other."""
-        state = None if isinstance(part, Refusal | Citation | File | ToolResult) else own(part.state, self.speaker.origin)
+        state = None if isinstance(part, Refusal | Citation | File | ToolResult) else own(part.state, self.speaker.way.origin)
         if state is None:
             return None
         match part:
@@ -155,18 +187,21 @@ class _Reply:
             case Text(text) | Thinking(text):
                 return self._message(state, text, refusal)
             case ToolCall():
-                kept = {name: value for name, value in state.items() if name != "id" or self.speaker.ids}
+                kept = {name: value for name, value in state.items() if name != "id" or self.ids}
                 return kept | self._call(part)
             case Image():
                 return {**state, "result": part.url or base64_text(part.data)}
             case _:
-                is_unanswered = as_text(state.get("type")) in _ANSWERED_BY_US and as_text(state.get("call_id")) not in self.answered
-                return None if is_unanswered else state
+                call = as_text(state.get("call_id"))
+                if as_text(state.get("type")) in _ANSWERED_BY_US and call not in self.speaker.answered:
+                    self.speaker.left_out.add(call)
+                    return None
+                return state
 
     def _call(self, call: ToolCall) -> Json:
         return {
             "type": "function_call",
-            "call_id": self.call_ids[call.id],
+            "call_id": self.speaker.call_ids[call.id],
             "name": call_name(call.name),
             "arguments": arguments_text(call),
         }
@@ -185,7 +220,7 @@ class _Reply:
         if not is_whole or any(left.values()):
             # Somebody has changed the words: they are no longer the provider's.
             return None
-        if self.speaker.ids and kept.get("id"):
+        if self.ids and kept.get("id"):
             return {"type": "message", "role": "assistant", "status": "completed", **kept, "content": parts}
         phase: Json = {"phase": kept["phase"]} if kept.get("phase") else {}
         return _assistant(text + refusal) | phase

@@ -15,6 +15,7 @@ from agentloop.tools.dialects import openai_strict, plain
 from agentloop.wire.lenient import as_object
 
 _LONGEST_ID = 40
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ID = re.compile(r"[A-Za-z0-9_-]{1,40}")
 
 
@@ -43,7 +44,7 @@ def bearer(key: str | None) -> dict[str, str]:
 
 def call_name(name: str) -> str:
     """Make a name that every provider takes; one that no tool can have was answered with an error, and is said back all the same."""
-    return re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "_"
+    return name if _NAME.fullmatch(name) else re.sub(r"[^A-Za-z0-9_-]", "_", name)[:64] or "_"
 
 
 def call_id(call: ToolCall) -> str:
@@ -117,8 +118,8 @@ def not_for_users(part: Part) -> ConfigurationError:
     return ConfigurationError(f"a user message cannot hold a {part.kind}; give it Text, Image or File")
 
 
-def as_json(body: Mapping[str, Any]) -> bytes:
-    """Write the body; a number beyond all bounds (`1e400` reads as one) becomes null, for JSON has no word for it.
+def as_json(body: Mapping[str, Any] | list[dict[str, Any]]) -> bytes:
+    """Write a body or a piece of one; a number beyond all bounds (`1e400` reads as one) becomes null, for JSON has no word for it.
 
     Raises:
         ConfigurationError: It holds something that JSON has no form for.

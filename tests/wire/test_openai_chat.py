@@ -34,9 +34,10 @@ from agentloop.messages import (
 )
 from agentloop.models.reading import Reading
 from agentloop.tools.hosted import WebSearch
-from agentloop.wire.attachments import answered_before_users
-from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+from agentloop.wire.attachments import Answering
+from agentloop.wire.openai_chat import OpenAIChat
 from agentloop.wire.openai_chat_decoder import ChatDecoder
+from agentloop.wire.openai_chat_messages import ChatQuirks
 from tests.openapi import needs_openapi, validator
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"], "additionalProperties": False}
@@ -1174,8 +1175,9 @@ def test_a_voice_without_words_is_said_back_as_having_spoken(parts: tuple[Any, .
 def test_where_results_are_followed_by_the_models_words_only_it_answers_before_a_user():
     call, result = called(ToolCall("a", "look")), Message("tool", (ToolResult("a", "sun"),))
     messages = [user("Hi"), call, result, call, result, user("So?"), call, result, Message("system", (Text("Hurry."),)), user("?")]
+    answering = Answering()
 
-    answered = list(answered_before_users(messages))
+    answered = [each for message in messages for each in answering.answered(message)]
 
     roles = ["user", *["assistant", "tool"] * 2, "assistant", "user", "assistant", "tool", "assistant", "system", "user"]
     assert [message.role for message in answered] == roles

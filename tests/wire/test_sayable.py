@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from agentloop.messages import Request, ToolDescription, user
-from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+from agentloop.wire.openai_chat import OpenAIChat
+from agentloop.wire.openai_chat_messages import ChatQuirks
 from agentloop.wire.sayable import RenderedTools
 
 TOOLS = (ToolDescription("look", "Look.", {}), ToolDescription("see", "See.", {}))

@@ -23,7 +23,8 @@ from agentloop.testing.responses_rules import responses_problem
 from agentloop.wire import Wire
 from agentloop.wire.anthropic import AnthropicMessages
 from agentloop.wire.gemini import Gemini
-from agentloop.wire.openai_chat import ChatQuirks, OpenAIChat
+from agentloop.wire.openai_chat import OpenAIChat
+from agentloop.wire.openai_chat_messages import ChatQuirks
 from agentloop.wire.openai_responses import OpenAIResponses
 from tests.openapi import needs_openapi, validator
 from tests.wire.transcripts import REQUESTS

@@ -1,0 +1,141 @@
+"""What a format has said of a transcript: each message is encoded once, so that a step costs the same after ten and after ten thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast
+
+from agentloop.messages import Message, Messages, Request
+from agentloop.wire import Outgoing
+from agentloop.wire.sayable import as_json
+
+Json = dict[str, Any]
+
+SAID: Final = object()
+"""Stands in a body where the messages will."""
+
+
+class Speaker(Protocol):
+    """Says the messages of one transcript, one after the other."""
+
+    def say(self, message: Message, said: list[Json]) -> bool:
+        """Say a message behind those said before; False where what it says changes one that may be settled, and all is to be said anew."""
+        ...
+
+    def settle(self, said: Sequence[Json]) -> int:
+        """Tell how many of these, from the first, no later message can change; they are not seen again."""
+        ...
+
+    def anew(self) -> Self:
+        """Make one who has said nothing, and knows why all is said anew."""
+        ...
+
+
+AnySpeaker = TypeVar("AnySpeaker", bound=Speaker)
+
+
+class Speech(Generic[AnySpeaker]):
+    """What was said of one transcript so far."""
+
+    def __init__(self, speaker: AnySpeaker) -> None:
+        """Begin with nothing."""
+        self.speaker = speaker
+        self.open: list[Json] = []
+        """What a later message may still change."""
+        self._settled = bytearray()
+        self._heard = 0
+        self._frame: tuple[tuple[object, ...], Frame] | None = None
+
+    def hear(self, messages: Sequence[Message]) -> None:
+        """Say those messages that are new."""
+        while self._heard < len(messages):
+            if self.speaker.say(messages[self._heard], self.open):
+                self._heard += 1
+            else:
+                self._settled.clear()
+                self.open.clear()
+                self._heard = 0
+                self.speaker = self.speaker.anew()
+        if count := self.speaker.settle(self.open):
+            self._settled += b"," * bool(self._settled) + _inside(self.open[:count])
+            del self.open[:count]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a later message may still change all that was said."""
+        return not self._settled
+
+    def frame(self, about: tuple[object, ...], made: Callable[[], Frame]) -> Frame:
+        """Give what stands around the messages; it is made again only where something that it says is another than last time."""
+        if self._frame is None or self._frame[0] != about:
+            self._frame = (about, made())
+        return self._frame[1]
+
+    def outgoing(self, frame: Frame, last: Sequence[Json] | None = None) -> Outgoing:
+        """Make the request.
+
+        Args:
+            frame: What stands around the messages.
+            last: What is said at the end, in the place of what is still open.
+        """
+        if frame.after is None:
+            return Outgoing(frame.path, frame.before, frame.headers)
+        pieces: list[bytes | bytearray] = [frame.before, b"["]
+        said = [piece for piece in (frame.first, self._settled, _inside(self.open if last is None else last)) if piece]
+        for piece in said:
+            pieces += (piece, b",")
+        if said:
+            pieces.pop()
+        return Outgoing(frame.path, b"".join((*pieces, b"]", frame.after)), frame.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What stands around the messages in a request."""
+
+    path: str
+    before: bytes
+    after: bytes | None
+    """None where the body has other messages."""
+    first: bytes = b""
+    """What is said before the messages, in the same list."""
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+def framed(path: str, body: Json, *, first: Sequence[Json] = (), headers: Mapping[str, str] | None = None) -> Frame:
+    """Encode a body in which `SAID` stands for the messages."""
+    names = list(body)
+    place = next((number for number, name in enumerate(names) if body[name] is SAID), None)
+    if place is None:
+        return Frame(path, as_json(body), None, headers=headers or {})
+    before = as_json({name: body[name] for name in names[:place]} | {names[place]: []}).removesuffix(b"[]}")
+    after = as_json({name: body[name] for name in names[place + 1 :]})
+    return Frame(path, before, b"," + after[1:] if len(after) > len(b"{}") else b"}", _inside(first), headers or {})
+
+
+def about(request: Request, *further: object) -> tuple[object, ...]:
+    """Name all that a request says beside its messages."""
+    return (request.instructions, request.tools, request.hosted, request.settings, request.output, request.stream, *further)
+
+
+def speech_of(messages: Sequence[Message], key: object, begin: Callable[[], AnySpeaker]) -> Speech[AnySpeaker]:
+    """Say what is new in the messages, and all of them where nothing is kept of them.
+
+    Args:
+        messages: They keep what was said of them, if they are a transcript's.
+        key: Tells one way of saying them from another.
+        begin: Makes a speaker who has said nothing.
+
+    Raises:
+        ConfigurationError: The format has no words for one of them; nothing is kept then, so that a step more says all anew.
+    """
+    kept = messages.said if isinstance(messages, Messages) else {}
+    speech = cast("Speech[AnySpeaker]", kept.pop(key, None) or Speech(begin()))
+    speech.hear(messages)
+    kept[key] = speech
+    return speech
+
+
+def _inside(items: Sequence[Json]) -> bytes:
+    return as_json(list(items))[1:-1] if items else b""
