@@ -33,9 +33,9 @@ async def dispatch(calls: Sequence[ToolCall], run: Run) -> None:
         JournalError: Something could not be written down; what is not begun by then is not made.
     """
     most = run.budget.limits.calls_per_reply
-    above = {call.id for call in run.transcript.asked[-1].calls[most:]} - run.recalled.keys() - run.doubts.keys()
+    above = {call.id for call in calls if run.transcript.place(call.id) >= most} - run.recalled.keys() - run.doubts.keys()
     counted = {call.id for call in calls if run.early and run.early.has(call)}
-    run.budget.take_calls(sum(call.id not in above and call.id not in counted for call in calls))
+    run.budget.take_calls(len({call.id for call in calls} - above - counted))
     await _mark([call for call in calls if call.id not in above], run)
     await _side_by_side([_refused(call, most, run) if call.id in above else _answer(call, run) for call in calls])
     # In the order of the calls, so that each life of the run counts the same.

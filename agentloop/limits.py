@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
@@ -15,6 +15,7 @@ from agentloop.messages import Usage
 _LEAST_REPLY = 16
 _USUAL_REPLY = 4_096
 _ENDLESS = 2**53
+_NOTHING: AbstractAsyncContextManager[None] = nullcontext()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,8 +160,7 @@ class Budget:
                 each.steps += 1
             return True
 
-    @asynccontextmanager
-    async def reserve(self, *, input_tokens: int, output_tokens: int | None) -> AsyncGenerator[int | None]:
+    def reserve(self, *, input_tokens: int, output_tokens: int | None) -> AbstractAsyncContextManager[int | None]:
         """Set aside what a request will spend, and give the most that its reply may write; None where nothing counts tokens.
 
         What is set aside is free again when the block is left. While others have set aside what is needed, wait.
@@ -172,9 +172,10 @@ class Budget:
         Raises:
             LimitReached: There is too little left, here or above.
         """
-        if not self._counted:
-            yield None
-            return
+        return self._reserved(input_tokens, output_tokens) if self._counted else _NOTHING
+
+    @asynccontextmanager
+    async def _reserved(self, input_tokens: int, output_tokens: int | None) -> AsyncGenerator[int]:
         while not isinstance(held := self._held(input_tokens, output_tokens), Usage):
             await held
         try:

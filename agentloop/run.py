@@ -115,10 +115,8 @@ class Run:
 
     def place(self, call: ToolCall) -> str:
         """Name the place of a call of the last reply in the journal: its step and its index, since providers' ids are not unique."""
-        last = self.transcript.asked[-1].calls
-        index = next(index for index, each in enumerate(last) if each.id == call.id)
         doubt = self.doubts.get(call.id)
-        return f"{self.transcript.replies - 1}/{index}" + (f"/again/{doubt.times}" if doubt else "")
+        return f"{self.transcript.replies - 1}/{self.transcript.place(call.id)}" + (f"/again/{doubt.times}" if doubt else "")
 
     def first_of(self, step: int) -> str:
         """Name the run that took a step first: in a fork, the one that it has the step from. Idempotency keys are built on it."""

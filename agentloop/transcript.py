@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, cast
@@ -108,6 +108,8 @@ class Transcript:
         self._call_ids: set[str] = set()
         self._pending: dict[str, ToolCall] = {}
         self._results: dict[str, ToolResult] = {}
+        """Of the calls of the last reply; kept when they are settled."""
+        self._places: dict[str, int] = {}
         self._replies = 0
         self.decisions: dict[str, Decision] = dict(decisions or {})
         self.questions: dict[str, Question] = dict(questions or {})
@@ -132,7 +134,7 @@ class Transcript:
     @property
     def messages(self) -> tuple[Message, ...]:
         """Everything said so far; the results of a step that is still open come last, in the order of arrival."""
-        return (*self._settled, *(Message("tool", (result,)) for result in self._results.values()))
+        return (*self._settled, *(Message("tool", (result,)) for result in self._arrived()))
 
     @property
     def asked(self) -> Messages:
@@ -153,7 +155,7 @@ class Transcript:
         return self._settled[-1].text if self._settled else ""
 
     def __len__(self) -> int:
-        return len(self._settled) + len(self._results)
+        return len(self._settled) + len(self._arrived())
 
     def __iter__(self) -> Iterator[Message]:
         return iter(self.messages)
@@ -179,13 +181,16 @@ class Transcript:
         if message.role == "assistant":
             message = self._with_unique_ids(message)
             self._pending = {call.id: call for call in message.calls}
+            self._places = {call_id: number for number, call_id in enumerate(self._pending)}
+            self._results = {}
             self._replies += 1
         self._settled.append(message)
 
     def add_reply(self, reply: Reply) -> Reply:
         """Write a model's reply down, and give it back with the ids that its calls bear here."""
         self.add(reply.message)
-        return replace(reply, parts=self._settled[-1].parts)
+        parts = self._settled[-1].parts
+        return reply if parts is reply.parts else replace(reply, parts=parts)
 
     def add_result(self, result: ToolResult) -> None:
         """Write down what a call came to."""
@@ -197,14 +202,14 @@ class Transcript:
         if len(self._results) == len(self._pending):
             self._settled.append(Message("tool", tuple(self._results[call_id] for call_id in self._pending)))
             self._pending = {}
-            self._results = {}
 
     def result(self, call_id: str) -> ToolResult | None:
         """Find what a call of the last reply came to; None while it has no result."""
-        if call_id in self._results:
-            return self._results[call_id]
-        last = self._settled[-1].results if self._settled else ()
-        return next((result for result in last if result.call_id == call_id), None)
+        return self._results.get(call_id)
+
+    def place(self, call_id: str) -> int:
+        """Say which call of the last reply it is, counted from 0."""
+        return self._places[call_id]
 
     @property
     def waiting(self) -> tuple[ToolCall, ...]:
@@ -296,10 +301,14 @@ class Transcript:
             return text
         return None if json.dumps(same, sort_keys=True) == json.dumps(json.loads(text), sort_keys=True) else text
 
+    def _arrived(self) -> Collection[ToolResult]:
+        """Give the results of a step that is still open."""
+        return self._results.values() if self._pending else ()
+
     def _with_unique_ids(self, message: Message) -> Message:
-        if not message.calls:
-            return message
-        return Message(message.role, tuple(self._unique(part) if isinstance(part, ToolCall) else part for part in message.parts))
+        parts = tuple([self._unique(part) if isinstance(part, ToolCall) else part for part in message.parts])
+        # Equal ones are the very same, so that this is no comparison of texts.
+        return message if parts == message.parts else Message(message.role, parts)
 
     def _unique(self, part: ToolCall) -> Part:
         # Servers use an id again in a later reply ("0", "functions.x:0"); what is said back must name one call only.
