@@ -29,6 +29,8 @@ async def advance(run: Run) -> None:
             while await _moved(run, drain):
                 pass
     finally:
+        # Of use to the next request only; a transcript may be kept for long.
+        run.transcript.asked.said.clear()
         if run.early:
             await run.early.end()
 
