@@ -26,7 +26,8 @@ async def look(query: str, limit: int = 10) -> str:
         query: What to look for.
         limit: How many lines to give.
     """
-    return PAGE
+    # A text of its own each time, so that what keeps it is seen to hold it.
+    return PAGE + query
 
 
 async def nap(query: str, limit: int = 10) -> str:

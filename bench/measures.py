@@ -87,6 +87,20 @@ def _memory(runs: int) -> Measure:
     )
 
 
+def _grown(steps: int) -> Measure:
+    return Measure(
+        name=f"memory that a process grows by in a run of {steps:,} steps",
+        unit="MiB",
+        wanted={"measure": "runs", "model": f"s{steps - 1}p2"},
+        figure=lambda took: took["memory"] / 2**20,
+        subjects=(FLOOR, OURS, *PEERS[:2]),
+        rounds=1,
+        quick=0,
+        fresh=True,
+        untimed={"measure": "runs", "model": "s9p2", "times": 3},
+    )
+
+
 def _streamed(name: str, model: str, warm: str) -> Measure:
     return Measure(
         name=name,
@@ -142,6 +156,7 @@ MEASURES = (
     _at_once(100, times=100, rounds=3, quick=3),
     _at_once(1_000, times=1_000, rounds=1, quick=0, goal="at least 6 times the floor, 10 times a peer"),
     _memory(1_000),
+    _grown(1_000),
     _streamed("20,000 streamed deltas, CPU", "t20000", "t200"),
     _streamed("100 kB of streamed arguments, CPU", "a100000", "a1000"),
     Measure(

@@ -29,7 +29,7 @@ def look(query: str, limit: int = 10) -> str:
         query: What to look for.
         limit: How many lines to give.
     """
-    return loop.PAGE
+    return loop.PAGE + query
 
 
 @tool
