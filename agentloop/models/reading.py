@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Any, cast
 
 from pydantic_core import from_json, to_json
@@ -11,10 +11,13 @@ from typing_extensions import TypeIs
 
 from agentloop.deltas import Delta
 from agentloop.errors import BadReply
+from agentloop.models.alike import Alike, NamesWords
 from agentloop.models.decompression import MOST_BYTES, too_large
 from agentloop.models.sse import EventStream
 from agentloop.wire import Decoder
 from agentloop.wire.error_bodies import error_from, is_error
+
+Json = dict[str, Any]
 
 _DONE = b"[DONE]"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -32,6 +35,8 @@ class Reading:
             content_type: What the server says the body is; the body's first bytes decide where it says neither events nor JSON.
         """
         self._decoder = decoder
+        self._names_words = decoder if isinstance(decoder, NamesWords) else None
+        self._alike = Alike()
         self._content_type = content_type
         self._bytes = 0
         self._events: EventStream | None = None
@@ -57,8 +62,7 @@ class Reading:
         if self._events is None:
             self._body.append(chunk)
             return
-        for data in self._events.feed(chunk):
-            yield from self._event(data)
+        yield from self._read(self._events.feed(chunk))
 
     def end(self) -> Iterator[Delta]:
         """Read what is left once the last byte has come."""
@@ -67,8 +71,7 @@ class Reading:
         if self._events is None:
             yield from self._read_whole()
         else:
-            for data in (*self._events.feed(b"".join(self._body)), *self._events.end()):
-                yield from self._event(data)
+            yield from self._read([*self._events.feed(b"".join(self._body)), *self._events.end()])
             if self._events.stray and not self.done:
                 # A gateway that began the stream with comments and failed then writes its error without "data:".
                 yield from self._fed(_json(self._events.stray, "a line of the stream"), "a line of the stream")
@@ -90,13 +93,44 @@ class Reading:
         if not is_whole and (start.startswith(_FIELDS) or self._content_type.startswith("text/event-stream")):
             self._events = EventStream()
 
-    def _event(self, data: bytes) -> Iterator[Delta]:
-        if self.done or not data:
+    def _read(self, events: list[bytes]) -> Iterator[Delta]:
+        if len(events) == 1:
+            yield from self._event(events[0])
             return
+        # Those that are alike and came together are read as one: read singly, each costs 30 us, and another 20 on its way to the reader.
+        together: list[bytes] = []
+        for data in events:
+            if (words := self._alike.words(data)) is not None:
+                together.append(words)
+                continue
+            yield from self._grown(together)
+            together = []
+            event = yield from self._event(data)
+            self._alike.learn(data, self._names_words.words_in(event) if self._names_words else "")
+        yield from self._grown(together)
+
+    def _grown(self, together: list[bytes]) -> Iterator[Delta]:
+        """Read alike events as one with the words of all."""
+        if not together or self.done:
+            return
+        try:
+            value = cast("object", from_json(self._alike.event(together)))
+        except ValueError:
+            # What comes before one that cannot be read counts.
+            for words in together:
+                yield from self._event(self._alike.event([words]))
+        else:
+            yield from self._fed(value, "an event of the stream")
+
+    def _event(self, data: bytes) -> Generator[Delta, None, Json]:
+        if self.done or not data:
+            return {}
         if data.strip() == _DONE:
             self.done = True
-            return
-        yield from self._fed(_json(data, "an event of the stream"), "an event of the stream")
+            return {}
+        event = _object(_json(data, "an event of the stream"), "an event of the stream")
+        yield from self._decoded(self._decoder.feed(event))
+        return event
 
     def _fed(self, value: object, what: str) -> Iterator[Delta]:
         yield from self._decoded(self._decoder.feed(_object(value, what)))
@@ -130,13 +164,13 @@ def _json(data: bytes, what: str) -> object:
         return value
 
 
-def _object(value: object, what: str) -> dict[str, Any]:
+def _object(value: object, what: str) -> Json:
     if isinstance(value, list):
         # Google's compatible path sends its errors as a list of one.
         raise error_from(cast("object", value))
     if not isinstance(value, dict):
         raise BadReply(f"{what} is no JSON object: {_start(to_json(value))}; ask again")
-    return cast("dict[str, Any]", value)
+    return cast("Json", value)
 
 
 def _is_stream(value: object) -> TypeIs[list[object]]:

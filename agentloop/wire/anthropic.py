@@ -65,7 +65,7 @@ class AnthropicMessages:
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a message to be made."""
         begin = partial(Speaker, self._origin, says_unsigned=self._quirks.unsigned_thinking)
-        speech = speech_of(request.messages, self, begin)
+        speech = speech_of(request.messages, begin, key=self)
         last = sayable(speech.open, is_all=speech.is_open)
         before = Before.of(speech.speaker, last)
         frame = speech.frame(about(request, model, before), lambda: self._frame(request, before, model=model))

@@ -104,6 +104,14 @@ class MessagesDecoder:
             case _:
                 return
 
+    def words_in(self, event: Json) -> str:
+        """Name the field of an event's words; '' where it brings no words."""
+        match event:
+            case {"type": "content_block_delta", "delta": {"type": "text_delta" | "thinking_delta" | "input_json_delta", **said}}:
+                return as_text(next(iter(said))) if len(said) == 1 else ""
+            case _:
+                return ""
+
     def feed_whole(self, body: Json) -> Iterator[Delta]:
         """Read a whole message."""
         if is_error(body):

@@ -58,7 +58,7 @@ class Gemini:
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as contents."""
         is_third = _generation(model) >= (3, 0)
-        speech = speech_of(request.messages, (self, is_third), lambda: Contents(self._origin, is_third))
+        speech = speech_of(request.messages, lambda: Contents(self._origin, is_third), key=(self, is_third))
         leading = speech.speaker.leading
         if speech.is_open and not speech.open and leading:
             # Google wants a content; where nobody but the system has spoken yet, its last message is one.

@@ -47,6 +47,7 @@ class GeminiDecoder:
     def __init__(self, origin: str = "gemini/gemini") -> None:
         """`origin` marks what the provider wants to hear again."""
         self._origin = origin
+        self._told: tuple[str, str, Json] = ("", "", {})
         self._place = -1
         self._kind: _Kind | None = None
         self._text: list[str] = []
@@ -62,6 +63,14 @@ class GeminiDecoder:
         candidate = yield from self._begun(event)
         yield from self._said(candidate)
         yield from self._closing(candidate)
+
+    def words_in(self, event: Json) -> str:
+        """Name the field of a chunk's words; '' where it says more."""
+        match event:
+            case {"candidates": [{"content": {"parts": [{"text": str(), **part}]}, **candidate}]}:
+                return "text" if part.keys() <= {"thought"} and not any(candidate.values()) else ""
+            case _:
+                return ""
 
     def feed_whole(self, body: Json) -> Iterator[Delta]:
         """Read a whole reply."""
@@ -80,8 +89,11 @@ class GeminiDecoder:
 
     def _begun(self, event: Json) -> Generator[Delta, None, Json]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
-        if extra or event.get("modelVersion") or event.get("responseId"):
-            yield ReplyDelta(as_text(event.get("modelVersion")), as_text(event.get("responseId")), extra)
+        about = (as_text(event.get("modelVersion")), as_text(event.get("responseId")), extra)
+        # Each chunk says it again.
+        if about != self._told:
+            self._told = about
+            yield ReplyDelta(*about)
         if usage := read_usage(as_object(event.get("usageMetadata"))):
             yield UsageDelta(usage)
         if is_error(event):

@@ -29,7 +29,7 @@ class OpenAIChat:
 
     def encode(self, request: Request, *, model: str) -> Outgoing:
         """Say the request as a chat completion."""
-        speech = speech_of(request.messages, self, lambda: ChatMessages(self._quirks, origin=self._origin))
+        speech = speech_of(request.messages, lambda: ChatMessages(self._quirks, origin=self._origin), key=self)
         return speech.outgoing(speech.frame(about(request, model), lambda: self._frame(request, model)))
 
     def _frame(self, request: Request, model: str) -> Frame:

@@ -31,6 +31,7 @@ from agentloop.wire.spoken import Sound
 Json = Mapping[str, Any]
 
 _READ_FIELDS = {"id", "object", "created", "model", "choices", "usage", "error"}
+_RARE = {"function_call", "annotations", "images", "audio"}
 _FINISH: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
     "function_call": "tool_calls",
@@ -50,6 +51,7 @@ class ChatDecoder:
     def __init__(self, origin: str = "openai/chat") -> None:
         """`origin` marks what the provider wants to hear again."""
         self._origin = origin
+        self._told: tuple[str, str, Json] = ("", "", {})
         self._call_ids: list[str] = []
         self._by_index: dict[int, int] = {}
         self._legacy_call: int | None = None
@@ -90,13 +92,31 @@ class ChatDecoder:
         elif self._thought_field:
             yield StateDelta(self._state({"field": self._thought_field}), of="thinking")
 
+    def words_in(self, event: Json) -> str:
+        """Name the field of a chunk's words; '' where it says more than words that any number of chunks may add to."""
+        choices = as_list(event.get("choices"))
+        choice = as_object(choices[0] if len(choices) == 1 else None)
+        if any(value for name, value in choice.items() if name != "delta"):
+            return ""
+        said = {name: value for name, value in as_object(choice.get("delta")).items() if value and name != "role"}
+        match said:
+            case {"content": str()} | {"reasoning_content": str()} | {"reasoning": str()} | {"refusal": str()} if len(said) == 1:
+                return next(iter(said))
+            case {"tool_calls": [{"function": {"arguments": str()}}]} if len(said) == 1:
+                return "arguments"
+            case _:
+                return ""
+
     def _state(self, data: Json) -> State:
         return State(self._origin, to_json(data).decode())
 
     def _about(self, event: Json) -> Iterator[Delta]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
-        if extra or event.get("id") or event.get("model"):
-            yield ReplyDelta(as_text(event.get("model")), as_text(event.get("id")), extra)
+        about = (as_text(event.get("model")), as_text(event.get("id")), extra)
+        # Each chunk says it again.
+        if about != self._told:
+            self._told = about
+            yield ReplyDelta(*about)
         usage = as_object(event.get("usage")) or as_object(event.get("x_groq")).get("usage")
         if usage:
             yield UsageDelta(read_usage(as_object(usage)))
@@ -112,6 +132,8 @@ class ChatDecoder:
         for name, tokens in as_object(choice.get("logprobs")).items():
             self._logprobs.setdefault(name, []).extend(as_list(tokens))
         reason = choice.get("finish_reason")
+        if not (reason or choice.get("native_finish_reason") or is_error(choice)):
+            return
         failed = next((word for word in (reason, choice.get("native_finish_reason")) if word in _FAILED), None)
         if is_error(choice) or failed:
             raise error_from({"error": choice.get("error") or {"message": f"the reply ended with {failed!r}"}})
@@ -125,6 +147,10 @@ class ChatDecoder:
         yield from self._content(said.get("content"))
         for call in as_list(said.get("tool_calls")):
             yield self._call(as_object(call), whole=whole)
+        if said.keys() & _RARE:
+            yield from self._rarely_said(said)
+
+    def _rarely_said(self, said: Json) -> Iterator[Delta]:
         legacy = as_object(said.get("function_call"))
         if legacy.get("name") or legacy.get("arguments"):
             yield self._function_call(legacy)
@@ -159,6 +185,10 @@ class ChatDecoder:
         match content:
             case None | "":
                 return
+            # Most pieces of an answer, for which the search for tags and pictures took 5 us each.
+            case str() if self._tags.are_over and self._pictures.are_not_in(content):
+                self._pictures.pass_over(content)
+                yield TextDelta(content)
             case str():
                 yield from self._in_words(self._tags.feed(content))
             case list():
@@ -254,9 +284,14 @@ class _ThinkTags:
     def __init__(self) -> None:
         self._at: Literal["start", "thought", "answer"] = "start"
         self._held = ""
-        self._after_tag = False
+        self._after_tag: bool = False
         self.taken = 0
         """How many characters were taken out, all of them before the answer."""
+
+    @property
+    def are_over(self) -> bool:
+        """Whether the answer has begun, in which nothing is taken out."""
+        return self._at == "answer" and not self._after_tag
 
     def feed(self, text: str) -> Iterator[TextDelta | ThinkingDelta]:
         """Take the next words; what may be a piece of a tag is held back."""
@@ -306,6 +341,14 @@ class _Pictures:
         self._read = 0
         self.taken: list[tuple[int, int]] = []
         """Where each picture began, and how many characters it took."""
+
+    def are_not_in(self, text: str) -> bool:
+        """Whether these words are no piece of a picture."""
+        return not (self._held or self._open or _PICTURE[0] in text)
+
+    def pass_over(self, text: str) -> None:
+        """Count words that are no piece of a picture."""
+        self._read += len(text)
 
     def feed(self, text: str) -> Iterator[TextDelta | PartDelta]:
         """Take the next words; what may be a piece of a picture is held back."""

@@ -64,7 +64,7 @@ class OpenAIResponses:
             thinks=thinks or not quirks.encrypted_thinking,
             stored=quirks.ids and not thinks,
         )
-        speech = speech_of(request.messages, (self, way), lambda: InputItems(way))
+        speech = speech_of(request.messages, lambda: InputItems(way), key=(self, way))
         said = _alone(request.messages) or (" " if speech.is_open and not speech.open else SAID)
         frame = speech.frame(about(request, model, said), lambda: self._frame(request, model, said=said, thinks=thinks))
         return speech.outgoing(frame)

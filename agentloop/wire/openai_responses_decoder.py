@@ -84,6 +84,10 @@ class ResponsesDecoder:
                 # What a hosted tool is doing, the beginnings and ends of parts, "keepalive": the items say it all.
                 return
 
+    def words_in(self, event: Json) -> str:
+        """Name the field of an event's words; '' where it brings no words."""
+        return "delta" if event.get("type") in _PIECES else ""
+
     def feed_whole(self, body: Json) -> Iterator[Delta]:
         """Read a whole response."""
         if is_error(body):

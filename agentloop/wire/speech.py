@@ -119,13 +119,13 @@ def about(request: Request, *further: object) -> tuple[object, ...]:
     return (request.instructions, request.tools, request.hosted, request.settings, request.output, request.stream, *further)
 
 
-def speech_of(messages: Sequence[Message], key: object, begin: Callable[[], AnySpeaker]) -> Speech[AnySpeaker]:
+def speech_of(messages: Sequence[Message], begin: Callable[[], AnySpeaker], *, key: object) -> Speech[AnySpeaker]:
     """Say what is new in the messages, and all of them where nothing is kept of them.
 
     Args:
         messages: They keep what was said of them, if they are a transcript's.
-        key: Tells one way of saying them from another.
         begin: Makes a speaker who has said nothing.
+        key: Tells one way of saying them from another.
 
     Raises:
         ConfigurationError: The format has no words for one of them; nothing is kept then, so that a step more says all anew.
