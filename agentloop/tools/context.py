@@ -18,7 +18,8 @@ def _unheard(_: object) -> None:
     pass
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Without slots, with which `Context[None]()` fails on Python 3.11: `typing` then sets an attribute, and forgives an AttributeError only.
+@dataclass(frozen=True, kw_only=True)
 class Context(Generic[Deps]):
     """What a tool may know about its run; a parameter annotated `Context` receives it and stays hidden from the model."""
 

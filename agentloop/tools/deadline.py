@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
-from time import monotonic
 from typing import Any, TypeVar
 
 from agentloop.tools.watchdog import Watch, watch
@@ -20,7 +19,7 @@ class NoResult(TimeoutError):
     """There was no result in time."""
 
 
-def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: str, grace: float = 1.0) -> Awaitable[T]:
+async def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: str, grace: float = 1.0) -> T:
     """Await the coroutine for so long; None is for ever.
 
     Once the time is up, or the task is cancelled, the coroutine is cancelled and has `grace` seconds to end. Then it is left where
@@ -29,45 +28,54 @@ def within(seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: st
     Raises:
         NoResult: The time was up.
     """
-    return _Within(seconds, coroutine, name=name, grace=grace)
+    watched = watch()
+    try:
+        pending = watched.step_on(coroutine, None, name=name)
+    except StopIteration as end:
+        # What never waits needs no timer, and no timer could interrupt it.
+        return end.value  # type: ignore[no-any-return]
+    else:
+        return await _Waiting(seconds, coroutine, pending, name=name, grace=grace, watched=watched)
+    finally:
+        watched.end()
 
 
-class _Within(Awaitable[T]):
-    """Stands between the task and the coroutine, so that the one can go on without the other."""
+class _Waiting(Awaitable[T]):
+    """Stands between the task and a coroutine that waits for something, so that the one can go on without the other."""
 
-    __slots__ = ("_before", "_coroutine", "_deadline", "_end", "_grace", "_late", "_left", "_name", "_ours", "_seconds", "_task", "_watch")
-    _task: asyncio.Task[Any]
-    _watch: Watch
+    __slots__ = (
+        *("_before", "_coroutine", "_deadline", "_end", "_grace", "_late", "_left"),
+        *("_name", "_ours", "_pending", "_task", "_watched"),
+    )
 
-    def __init__(self, seconds: float | None, coroutine: Coroutine[Any, Any, T], *, name: str, grace: float) -> None:
-        self._seconds = seconds
+    def __init__(
+        self, seconds: float | None, coroutine: Coroutine[Any, Any, T], pending: Any, *, name: str, grace: float, watched: Watch
+    ) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a coroutine waits outside of any task; run it in one")
+        self._task: asyncio.Task[Any] = task
+        self._before = task.cancelling()
         self._coroutine = coroutine
+        self._pending = pending
         self._name = name
         self._grace = grace
-        self._deadline: asyncio.TimerHandle | None = None
+        self._watched = watched
+        self._deadline = None if seconds is None else task.get_loop().call_later(seconds, self._pass)
         self._end: asyncio.TimerHandle | None = None
         self._late = False
         self._left = False
         self._ours = 0
 
     def __await__(self) -> Generator[Any, Any, T]:
-        self._watch = watch()
         try:
-            pending = self._step(None)
-            self._start()
-            try:
-                return (yield from self._drive(pending))
-            except asyncio.CancelledError as error:
-                if self._late and not self._cancelled_by_others():
-                    raise NoResult from error
-                raise
-            finally:
-                self._stop()
-        except StopIteration as end:
-            # What never waits needs no timer, and no timer could interrupt it.
-            return end.value  # type: ignore[no-any-return]
+            return (yield from self._drive(self._pending))
+        except asyncio.CancelledError as error:
+            if self._late and not self._cancelled_by_others():
+                raise NoResult from error
+            raise
         finally:
-            self._watch.end()
+            self._stop()
 
     def _drive(self, pending: Any) -> Generator[Any, Any, T]:
         while True:
@@ -87,23 +95,7 @@ class _Within(Awaitable[T]):
                 return end.value  # type: ignore[no-any-return]
 
     def _step(self, error: BaseException | None) -> Any:
-        """Let the coroutine go on to where it next waits, under the eyes of the watchdog."""
-        watched = self._watch
-        before = watched.step
-        watched.step = (self._name, monotonic())
-        try:
-            return self._coroutine.send(None) if error is None else self._coroutine.throw(error)
-        finally:
-            watched.step = before
-
-    def _start(self) -> None:
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a coroutine waits outside of any task; run it in one")
-        self._task = task
-        self._before = task.cancelling()
-        if self._seconds is not None:
-            self._deadline = task.get_loop().call_later(self._seconds, self._pass)
+        return self._watched.step_on(self._coroutine, error, name=self._name)
 
     def _pass(self) -> None:
         self._late = True

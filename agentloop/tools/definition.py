@@ -25,6 +25,7 @@ from agentloop.tools.schema import Schema, describe
 from agentloop.tools.strict_nulls import drop_strict_nulls
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_DEFAULTS = Options()
 
 
 class Given(TypedDict, total=False):
@@ -75,9 +76,8 @@ class Definition:
         self._description: str | None = options.pop("description", None)
         self._by_hand: Mapping[str, Any] | None = options.pop("parameters", None)
         self._strict: bool | None = options.pop("strict", None)
-        self.options = Options(**options)
-        _check(self.name, self.options)
-        _check_isolated(function, self.options, given=given, tool=self.name)
+        _check_name(self.name)
+        self.options = _checked(function, options, tool=self.name) if options else _DEFAULTS
         worker = innermost(function)
         local = local_names(worker)
         self.parameters = read_parameters(
@@ -144,10 +144,19 @@ def _name(function: Any) -> str:
     return name
 
 
-def _check(name: str, options: Options) -> None:
+def _check_name(name: str) -> None:
     if not _NAME.fullmatch(name):
         raise ToolDefinitionError(f"{name!r} cannot name a tool; use 1 to 64 letters, digits, - and _ of ASCII, with name=... if need be")
-    owner = f"tool {name!r}"
+
+
+def _checked(function: Callable[..., Any], given: Mapping[str, Any], *, tool: str) -> Options:
+    options = Options(**given)
+    _check(options, owner=f"tool {tool!r}")
+    _check_isolated(function, options, given=given, tool=tool)
+    return options
+
+
+def _check(options: Options, *, owner: str) -> None:
     if options.effect not in ("read", "idempotent", "once"):
         raise ToolDefinitionError(f"{owner}: there is no effect {options.effect!r}; choose 'read', 'idempotent' or 'once'")
     if options.retries < 0:
@@ -166,7 +175,7 @@ def _check(name: str, options: Options) -> None:
             raise ToolDefinitionError(f"{owner}: {given} is a coroutine function, which nobody would await; give a plain one")
 
 
-def _check_isolated(function: Callable[..., Any], options: Options, *, given: Given, tool: str) -> None:
+def _check_isolated(function: Callable[..., Any], options: Options, *, given: Mapping[str, Any], tool: str) -> None:
     for option, unit in (("memory", "bytes"), ("cpu", "seconds")):
         if option not in given:
             continue

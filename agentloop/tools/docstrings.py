@@ -7,8 +7,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
-from docstring_parser import Docstring, ParseError, epydoc, google, numpydoc, rest
+if TYPE_CHECKING:
+    from docstring_parser import Docstring
 
 _ABOUT_PARAMETERS = {
     *("args", "arguments", "params", "parameters"),
@@ -20,8 +22,7 @@ _FOR_PROGRAMMERS = {
     *("return", "returns", "yield", "yields", "receive", "receives", "raise", "raises", "except", "exceptions", "warns"),
     *("attribute", "attributes", "example", "examples", "see also", "related", "reference", "references"),
 }
-_GOOGLE = google.GoogleParser()
-_MARK = re.compile(r"^(?:[A-Za-z ]+:[ \t]*$|-{3,}[ \t]*$|[:@][a-z])", re.MULTILINE)
+_BLANKS = re.compile(r"\n{3,}")
 _GOOGLE_TITLE = re.compile(r"([A-Za-z][A-Za-z ]*):\s*")
 _FIELD = re.compile(
     r"[:@](?:(?P<parameter>param|parameter|arg|argument|key|keyword|kwarg)\s"
@@ -44,15 +45,17 @@ def read_docstring(text: str | None) -> Described:
     if not text:
         return Described()
     text = inspect.cleandoc(text)
-    if not _MARK.search(text):
+    # A style that leaves no mark is not looked for, which would take as long as reading the one that is there.
+    styles = [(split, read) for mark, split, read in _STYLES if mark.search(f"\n{text}\n")]
+    if not styles:
         return Described(text.strip())
     described = Described()
     lines = text.split("\n")
-    for split, parse in ((_numpy, _parse_numpy), (_google, _parse_google), (_fields, _parse_fields)):
+    for split, read in styles:
         lines, sections = split(lines)
         for section in sections:
-            described.parameters |= _parameters(parse, section)
-    described.description = re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+            described.parameters |= read(section)
+    described.description = _BLANKS.sub("\n\n", "\n".join(lines)).strip()
     return described
 
 
@@ -75,7 +78,7 @@ def _google(lines: list[str]) -> tuple[list[str], list[str]]:
     section: list[str] | None = None
     flush = False
     for line, before in zip(lines, ["", *lines], strict=False):
-        title = _google_title(line)
+        title = _google_title(line) if line[:1].isalpha() else None
         if title is not None:
             section = [] if title in _ABOUT_PARAMETERS or title in _FOR_PROGRAMMERS else None
             flush = False
@@ -114,26 +117,52 @@ def _fields(lines: list[str]) -> tuple[list[str], list[str]]:
     return kept, ["\n".join(section) for section in sections]
 
 
-def _parse_numpy(section: str) -> Docstring:
-    return numpydoc.parse(f"-\n\nParameters\n----------\n{section}")
+def _read_google(section: str) -> dict[str, str]:
+    """Read entries, each of which begins at the indent of the first; a section in which one has no colon says nothing."""
+    section = section.strip("\n")
+    indent = section[: len(section) - len(section.lstrip())]
+    found: dict[str, str] = {}
+    for entry in re.split(rf"^{indent}(?=\S)", section, flags=re.MULTILINE)[1:]:
+        before, colon, description = entry.strip("\n").partition(":")
+        if not colon:
+            return {}
+        name = before.partition("(")[0] if ")" in before else before
+        first, more, rest = description.partition("\n")
+        found |= _said_of(name, f"{first}\n{inspect.cleandoc(rest)}" if more else first)
+    return found
 
 
-def _parse_google(section: str) -> Docstring:
-    return _GOOGLE.parse(f"-\n\nArgs:\n{section}")
+def _read_numpy(section: str) -> dict[str, str]:
+    from docstring_parser import numpydoc  # noqa: PLC0415 - most tools' docstrings have no such section, and need none of it
+
+    return _parsed(numpydoc.parse, f"-\n\nParameters\n----------\n{section}")
 
 
-def _parse_fields(section: str) -> Docstring:
-    return epydoc.parse(section) if section.startswith("@") else rest.parse(section)
+def _read_fields(section: str) -> dict[str, str]:
+    from docstring_parser import epydoc, rest  # noqa: PLC0415 - the same
+
+    return _parsed(epydoc.parse if section.startswith("@") else rest.parse, section)
 
 
-def _parameters(parse: Callable[[str], Docstring], section: str) -> dict[str, str]:
+def _parsed(parse: Callable[[str], Docstring], text: str) -> dict[str, str]:
+    from docstring_parser import ParseError  # noqa: PLC0415 - the same
+
     try:
-        found = parse(section).params
+        parameters = parse(text).params
     except ParseError:
         return {}
-    return {
-        name.strip().lstrip("\\*"): parameter.description.strip()
-        for parameter in found
-        if parameter.description
-        for name in parameter.arg_name.split(",")
-    }
+    found: dict[str, str] = {}
+    for parameter in parameters:
+        found |= _said_of(parameter.arg_name, parameter.description or "")
+    return found
+
+
+def _said_of(names: str, description: str) -> dict[str, str]:
+    return {name.strip().lstrip("\\*"): description.strip() for name in names.split(",")} if description else {}
+
+
+_STYLES = (
+    (re.compile(r"\n-{3,}[ \t]*\n"), _numpy, _read_numpy),
+    (re.compile(r"\n[A-Za-z ]+:[ \t]*\n"), _google, _read_google),
+    (re.compile(r"\n[:@][a-z]"), _fields, _read_fields),
+)

@@ -7,7 +7,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from types import FunctionType, MethodType
+from types import CoroutineType, FunctionType, MethodType
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Self, TypeVar, cast, overload
 
 from typing_extensions import Unpack
@@ -161,16 +161,24 @@ class Tool(Generic[P, R]):
         arguments, repair = self._definition.arguments(call.arguments)
         positional, named = self._definition.parameters.bind(arguments, context)
         function: Callable[..., Any] = self.function
+        if self._in_loop:
+            value = function(*positional, **named)
+        else:
+            begin = functools.partial(function, *positional, **named)
+            value = await run_in_thread(self._work(begin, call, yielded), seconds=seconds, name=self.name)
+        settled = value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, yielded), name=self.name)
+        return told(settled, repair)
+
+    def _work(self, begin: Callable[[], Any], call: ToolCall, yielded: Callable[[object], None]) -> Callable[[], Any]:
+        """Give what a thread does for the call, up to its result or to what must be awaited for it."""
 
         def work() -> Any:
-            value = function(*positional, **named)
+            value = begin()
             if inspect.isgenerator(value):
                 value = gather(value, yielded)
             return value if _is_pending(value) else to_result(value, call_id=call.id, name=self.name)
 
-        value: Any = function(*positional, **named) if self._in_loop else await run_in_thread(work, seconds=seconds, name=self.name)
-        settled = value if isinstance(value, ToolResult) else await within(seconds, self._settled(value, call, yielded), name=self.name)
-        return told(settled, repair)
+        return work
 
     async def _answer(self, call: ToolCall, context: Context[Any]) -> ToolResult:
         self._check()
@@ -199,6 +207,11 @@ class Tool(Generic[P, R]):
         return f"; {', but '.join(left)}" if left else ""
 
     async def _settled(self, value: Any, call: ToolCall, yielded: Callable[[object], None]) -> ToolResult:
+        if isinstance(value, CoroutineType):
+            value = cast("Any", await value)
+        # Nearly every tool gives a text, of which nothing further need be asked: that would be a tenth of the call.
+        if isinstance(value, str):
+            return to_result(value, call_id=call.id, name=self.name)
         while inspect.isawaitable(value):
             value = await value
         if inspect.isasyncgen(value):
@@ -212,14 +225,11 @@ class Tool(Generic[P, R]):
         return IsolatedTool(name=self.name, function=self.function, options=self.options, given=self._definition.given_again)
 
     def _check(self) -> None:
-        self._check_bound()
-        if self.options.isolated:
-            self._isolated.check()
-
-    def _check_bound(self) -> None:
         if self._binds is not None:
             owner = self.function.__qualname__.rpartition(".")[0].rpartition(".")[2]
             raise ToolDefinitionError(f"tool {self.name!r} is a method and has no instance; take it from one: {owner}(...).{self.name}")
+        if self.options.isolated:
+            self._isolated.check()
 
 
 @overload

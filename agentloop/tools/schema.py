@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from inspect import Parameter
 from types import GenericAlias
 from typing import Annotated, Any, get_args, get_origin
 
@@ -12,7 +11,7 @@ from pydantic_core import CoreConfig, CoreSchema, SchemaValidator, core_schema, 
 from typing_extensions import Unpack
 
 from agentloop.errors import ToolDefinitionError
-from agentloop.tools.parameters import is_field
+from agentloop.tools.parameters import NOTHING, VAR_KEYWORD, VAR_POSITIONAL, Parameter, is_field
 from agentloop.tools.plain import plain
 
 _CORE_CONFIG = CoreConfig(allow_inf_nan=False, val_json_bytes="base64", regex_engine="rust-regex")
@@ -86,7 +85,7 @@ class _Taken:
 
     @property
     def optional(self) -> bool:
-        return self.parameter.default is not Parameter.empty or self.parameter.kind is Parameter.VAR_POSITIONAL
+        return self.parameter.default is not NOTHING or self.parameter.kind is VAR_POSITIONAL
 
 
 def describe(parameters: tuple[Parameter, ...], *, tool: str, module: str, local: Mapping[str, Any]) -> Schema:
@@ -112,14 +111,16 @@ def describe(parameters: tuple[Parameter, ...], *, tool: str, module: str, local
 
 def _take(parameter: Parameter, tool: str) -> _Taken:
     annotation, description = parameter.annotation, None
-    if get_origin(annotation) is Annotated:
+    origin = None if type(annotation) is type else get_origin(annotation)
+    if origin is Annotated:
         annotation, description = _without_description(annotation)
-    if get_origin(annotation) is Unpack:
-        star = "**" if parameter.kind is Parameter.VAR_KEYWORD else "*"
+        origin = get_origin(annotation)
+    if origin is Unpack:
+        star = "**" if parameter.kind is VAR_KEYWORD else "*"
         raise ToolDefinitionError(
             f"tool {tool!r}: parameter '{star}{parameter.name}' unpacks a type, which is not supported; list its fields as parameters"
         )
-    if parameter.kind is Parameter.VAR_POSITIONAL:
+    if parameter.kind is VAR_POSITIONAL:
         annotation = GenericAlias(list, (annotation,))
     return _Taken(parameter, annotation, description)
 
@@ -151,7 +152,7 @@ def _only_describes(info: Any) -> bool:
 
 
 def _from_table(taken: list[_Taken]) -> Schema | None:
-    schema = Schema({}, {}, [])
+    schema = Schema({}, {}, [], core_definitions=[], definitions={}, undescribed={})
     for each in taken:
         described = plain(each.annotation)
         if described is None:
@@ -175,7 +176,7 @@ def _settle(taken: _Taken, schema: Schema, tool: str) -> None:
     if not isinstance(name, str):
         raise ToolDefinitionError(f"tool {tool!r}: parameter {taken.name!r} has several aliases; give it one")
     shown = schema.properties[name]
-    if parameter.kind is Parameter.VAR_KEYWORD:
+    if parameter.kind is VAR_KEYWORD:
         schema.extra = found["schema"]
         schema.shown_extra = shown or True
         del schema.fields[taken.name], schema.properties[name]
@@ -202,7 +203,7 @@ def _with_default(shown: _Json, default: Any) -> _Json:
     shown = {key: value for key, value in shown.items() if key != "default"}
     if default is None:
         return _without_null(shown)
-    if default is Parameter.empty or isinstance(default, Iterator):
+    if default is NOTHING or isinstance(default, Iterator):
         return shown
     try:
         return {**shown, "default": from_json(to_json(default, bytes_mode="base64", inf_nan_mode="constants"), allow_inf_nan=False)}

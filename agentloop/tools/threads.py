@@ -39,17 +39,13 @@ async def run_in_thread(work: Callable[[], T], *, seconds: float | None = None, 
     """
     job: _Job[T] = _Job(work, asyncio.get_running_loop().create_future())
     _THREADS.start(job)
-    left = seconds
+    if seconds is not None:
+        job.give_up_after(seconds, left=seconds)
     try:
-        while True:
-            done, _ = await asyncio.wait((job.future,), timeout=left)
-            if done:
-                return job.future.result()
-            if job.started is not None and seconds is not None:
-                left = job.started + seconds - monotonic()
-                if left <= 0:
-                    raise NoResult
+        return await job.future
     finally:
+        if job.timer is not None:
+            job.timer.cancel()
         if not job.finished:
             _THREADS.abandon(job)
             if job.started is not None:
@@ -78,6 +74,18 @@ class _Job(Generic[T]):
     """When a thread took it up, on the monotonic clock."""
     finished: bool = False
     abandoned: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    def give_up_after(self, seconds: float, *, left: float) -> None:
+        """Look after what is `left` whether the work goes on for so long, and give it up if it does."""
+        self.timer = self.future.get_loop().call_later(left, self._look, seconds)
+
+    def _look(self, seconds: float) -> None:
+        left = seconds if self.started is None else self.started + seconds - monotonic()
+        if left > 0:
+            self.give_up_after(seconds, left=left)
+        elif not self.future.done():
+            self.future.set_exception(NoResult())
 
     def run(self) -> Callable[[], None]:
         """Do the work, and give what tells the outcome to who waits."""
@@ -210,7 +218,7 @@ def _wake_after(turns: int, event: threading.Event, loop: asyncio.AbstractEventL
         loop.call_soon(_wake_after, turns - 1, event, loop)
 
 
-_THREADS = _Threads(limit=16)
+_THREADS = _Threads(limit=32)
 # A forked child has none of its parent's threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_THREADS.reset)

@@ -6,11 +6,13 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Coroutine
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
+from typing import Any
 
 _BLOCKED_SECONDS = 1.0
 _LOOK_EVERY = 0.25
@@ -30,20 +32,26 @@ def watch() -> Watch:
 
 
 class Watch:
-    """Which tool is on the event loop of a thread, and since when.
+    """Which tool is on the event loop of a thread, and since when."""
 
-    Who steps a tool's coroutine puts `(name, monotonic())` into `step`, and what stood there back after it.
-    """
-
-    __slots__ = ("_thread", "_told", "running", "step")
+    __slots__ = ("_step", "_thread", "_told", "running")
 
     def __init__(self, thread: int) -> None:
-        self.step: tuple[str, float] | None = None
+        self._step: tuple[str, float] | None = None
         self.running = 0
         """How many calls of async tools have begun and not ended."""
         self._thread = thread
         self._told = 0.0
         """When it last warned."""
+
+    def step_on(self, coroutine: Coroutine[Any, Any, Any], error: BaseException | None, *, name: str) -> Any:
+        """Let the tool's coroutine go on to where it next waits, under the eyes of the watchdog; raises what it raises."""
+        before = self._step
+        self._step = (name, monotonic())
+        try:
+            return coroutine.send(None) if error is None else coroutine.throw(error)
+        finally:
+            self._step = before
 
     def end(self) -> None:
         """Take back one `watch`."""
@@ -51,7 +59,7 @@ class Watch:
 
     def look(self) -> None:
         """Warn of the step that goes on, if it has taken too long and nobody was warned meanwhile."""
-        step = self.step
+        step = self._step
         now = monotonic()
         # A tool that calls another is on the loop for as long as that one is, and only the inner is named.
         if step is None or step[1] <= self._told or now - step[1] < _BLOCKED_SECONDS:

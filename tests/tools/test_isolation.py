@@ -185,7 +185,7 @@ async def test_cancelling_ends_all_processes_of_the_call_and_comes_out():
 
 async def test_a_call_that_is_cancelled_before_a_thread_is_free_starts_nothing():
     release, said = threading.Event(), Said()
-    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(32)]
     await asyncio.sleep(0)
     task = asyncio.create_task(answer(tools.hang_for_ever, progress=said))
     await asyncio.sleep(0)

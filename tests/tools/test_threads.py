@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from agentloop import Agent, tool
+from agentloop import Agent, Limits, tool
 from agentloop.testing import Scripted, calls
 from agentloop.tools.deadline import NoResult
 from agentloop.tools.threads import run_in_thread
@@ -35,9 +35,9 @@ async def test_a_thread_is_used_again():
     assert len(threads) < 20
 
 
-async def test_at_most_sixteen_work_at_once():
+async def test_at_most_thirty_two_work_at_once():
     lock, busy, most = threading.Lock(), 0, 0
-    full = threading.Barrier(16)
+    full = threading.Barrier(32)
 
     def work() -> None:
         nonlocal busy, most
@@ -49,9 +49,9 @@ async def test_at_most_sixteen_work_at_once():
             busy -= 1
 
     async with asyncio.timeout(10):
-        await asyncio.gather(*(run_in_thread(work) for _ in range(48)))
+        await asyncio.gather(*(run_in_thread(work) for _ in range(96)))
 
-    assert most == 16
+    assert most == 32
 
 
 async def test_an_abandoned_thread_gives_its_place_to_another():
@@ -62,9 +62,9 @@ async def test_an_abandoned_thread_gives_its_place_to_another():
             await run_in_thread(lambda: release.wait(5), seconds=0.01)
 
     async with asyncio.timeout(5):
-        await asyncio.gather(*(stuck() for _ in range(20)))
-        together = threading.Barrier(16)
-        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+        await asyncio.gather(*(stuck() for _ in range(40)))
+        together = threading.Barrier(32)
+        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(32)))
 
     release.set()
 
@@ -76,27 +76,27 @@ async def test_work_that_is_cancelled_together_begins_nothing_of_what_waits():
 
     def work() -> None:
         begun.append(threading.get_ident())
-        if len(begun) == 16:
+        if len(begun) == 32:
             loop.call_soon_threadsafe(full.set)
         release.wait(5)
 
-    group = asyncio.gather(*(run_in_thread(work) for _ in range(64)))
+    group = asyncio.gather(*(run_in_thread(work) for _ in range(128)))
     await asyncio.wait_for(full.wait(), 5)
 
     group.cancel()
     with pytest.raises(asyncio.CancelledError):
         await group
 
-    together = threading.Barrier(16)
+    together = threading.Barrier(32)
     async with asyncio.timeout(5):
-        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(32)))
     release.set()
-    assert len(begun) == 16
+    assert len(begun) == 32
 
 
 async def test_a_run_that_is_left_begins_no_calls_of_agents_in_it():
     begun: list[str] = []
-    full, release = threading.Barrier(17), threading.Event()
+    full, release = threading.Barrier(33), threading.Event()
 
     @tool
     def pay(purse: str) -> None:
@@ -111,8 +111,8 @@ async def test_a_run_that_is_left_begins_no_calls_of_agents_in_it():
             made &= calls("pay", purse=purse)
         return made
 
-    clerk = Agent(Scripted(many(15, "clerk's")), tools=[pay], name="clerk").as_tool("Pays.")
-    agent = Agent(Scripted(many(16, "own") & calls("clerk", task="Pay.")), tools=[pay, clerk])
+    clerk = Agent(Scripted(many(31, "clerk's")), tools=[pay], name="clerk").as_tool("Pays.")
+    agent = Agent(Scripted(many(32, "own") & calls("clerk", task="Pay.")), tools=[pay, clerk], limits=Limits(calls_at_once=33))
 
     async with asyncio.timeout(5):
         async with agent.stream("Pay.") as stream:
@@ -120,14 +120,14 @@ async def test_a_run_that_is_left_begins_no_calls_of_agents_in_it():
             async for event in stream:
                 told = event.event if event.kind == "nested" else event
                 started += told.kind == "call_started"
-                if started == 32:
+                if started == 64:
                     await asyncio.to_thread(full.wait, 5)
                     break
-        together = threading.Barrier(16)
-        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(16)))
+        together = threading.Barrier(32)
+        await asyncio.gather(*(run_in_thread(lambda: together.wait(5)) for _ in range(32)))
 
     release.set()
-    assert begun == ["own"] * 16
+    assert begun == ["own"] * 32
 
 
 def _in_a_loop_of_its_own(work: Coroutine[Any, Any, str], loop: asyncio.AbstractEventLoop) -> str:
@@ -143,7 +143,7 @@ def _in_the_loop_of_the_caller(work: Coroutine[Any, Any, str], loop: asyncio.Abs
 async def test_work_that_waits_for_other_work_does_not_keep_it_from_a_thread(there: Callable[..., str]):
     loop = asyncio.get_running_loop()
     lock, busy, most = threading.Lock(), 0, 0
-    full = threading.Barrier(16)
+    full = threading.Barrier(32)
 
     def outer() -> str:
         nonlocal busy, most
@@ -157,15 +157,15 @@ async def test_work_that_waits_for_other_work_does_not_keep_it_from_a_thread(the
         return done
 
     async with asyncio.timeout(5):
-        answers = await asyncio.gather(*(run_in_thread(outer) for _ in range(48)))
+        answers = await asyncio.gather(*(run_in_thread(outer) for _ in range(96)))
 
-    assert answers == ["done"] * 48
-    assert most == 16
+    assert answers == ["done"] * 96
+    assert most == 32
 
 
 async def test_the_time_of_waiting_for_a_thread_is_not_counted():
     release = threading.Event()
-    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(32)]
     await asyncio.sleep(0)
 
     waiting = asyncio.create_task(run_in_thread(lambda: "done", seconds=0.01))
@@ -179,7 +179,7 @@ async def test_the_time_of_waiting_for_a_thread_is_not_counted():
 
 async def test_work_that_starts_late_has_its_full_time():
     release, end = threading.Event(), threading.Event()
-    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(32)]
     await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
     loop.call_later(0.35, release.set)
@@ -193,7 +193,7 @@ async def test_work_that_starts_late_has_its_full_time():
 
 async def test_work_that_is_given_up_before_it_starts_is_never_done():
     release, done = threading.Event(), threading.Event()
-    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(16)]
+    busy = [asyncio.create_task(run_in_thread(lambda: release.wait(5))) for _ in range(32)]
     await asyncio.sleep(0)
     waiting = asyncio.create_task(run_in_thread(done.set))
     await asyncio.sleep(0)
@@ -262,7 +262,7 @@ asyncio.run(main())
 
 STUCK = """
 import time
-from agentloop import Agent, tool
+from agentloop import Agent, Limits, tool
 from agentloop.testing import Scripted, calls, says
 
 @tool(timeout=TIMEOUT)
