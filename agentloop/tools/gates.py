@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -23,12 +23,16 @@ class _Gates:
 _of_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gates] = WeakKeyDictionary()
 
 
-@asynccontextmanager
-async def gate(tool: Tool[..., Any], arguments: str) -> AsyncGenerator[None]:
+def gate(tool: Tool[..., Any], arguments: str) -> AbstractAsyncContextManager[None]:
     """Wait until the tool's `lock` and `max_concurrency` let the call through; both are first come, first served, in one event loop."""
-    if tool.options.lock is None and tool.options.max_concurrency is None:
-        yield
-        return
+    return _OPEN if tool.options.lock is None and tool.options.max_concurrency is None else _gate(tool, arguments)
+
+
+_OPEN: AbstractAsyncContextManager[None] = nullcontext()
+
+
+@asynccontextmanager
+async def _gate(tool: Tool[..., Any], arguments: str) -> AsyncGenerator[None]:
     gates = _gates()
     async with AsyncExitStack() as held:
         if (key := _lock_key(tool, arguments)) is not None:
