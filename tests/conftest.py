@@ -7,6 +7,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from agentloop.models.framing import ByH11
+
 # No test asserts a time, and so no example has one to keep.
 settings.register_profile("agentloop", settings(), deadline=None)
 settings.load_profile("agentloop")
@@ -26,3 +28,9 @@ def no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.endswith(("_API_KEY", "_BASE_URL")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def no_extra_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read answers as an installation without extras does; tests/models/test_transport.py asks for the other reader by its name."""
+    monkeypatch.setattr("agentloop.models.transport.fastest", lambda: ByH11)

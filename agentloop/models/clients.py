@@ -6,14 +6,22 @@ import asyncio
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
 from http.cookiejar import DefaultCookiePolicy
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
     import httpx
+
+    from agentloop.models.transport import PooledClient
+
+_OWN_MACHINE = ("127.0.0.1", "localhost", "::1")
 
 
 class Client(Protocol):
@@ -28,7 +36,18 @@ class Client(Protocol):
         ...
 
 
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None]]] = WeakKeyDictionary()
+@dataclass(slots=True)
+class _Shared:
+    """What all models of an event loop share."""
+
+    pooled: PooledClient
+    proxied: bool
+    """Whether the environment names a proxy."""
+    closing: AsyncGenerator[None]
+    other: httpx.AsyncClient | None = None
+
+
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = WeakKeyDictionary()
 _instead: ContextVar[tuple[Client | None, bool]] = ContextVar("_instead", default=(None, True))
 
 
@@ -54,38 +73,67 @@ def key_needed() -> bool:
     return _instead.get()[1]
 
 
-async def shared_client() -> Client:
-    """Give the client of the running event loop, or the one that stands instead; the loop's is closed when the loop shuts down."""
+async def client_for(base_url: str) -> Client:
+    """Give the client that stands instead, or what the event loop has for this address: connections of our own, or httpx for a proxy."""
     instead, _ = _instead.get()
     if instead is not None:
         return instead
+    shared = await _of_loop()
+    return _httpx_of(shared) if shared.proxied and not _is_own_machine(base_url) else shared.pooled
+
+
+def closes_at_once(client: Client) -> bool:
+    """Whether closing an answer of this client never waits."""
+    return getattr(client, "closes_at_once", False)
+
+
+async def shared_client() -> Client:
+    """Give the client that stands instead, or the `httpx.AsyncClient` of the event loop, which is closed when the loop shuts down."""
+    instead, _ = _instead.get()
+    return instead if instead is not None else _httpx_of(await _of_loop())
+
+
+async def _of_loop() -> _Shared:
     loop = asyncio.get_running_loop()
-    known = _shared.get(loop)
-    if known is not None and not known[0].is_closed:
-        return known[0]
-    # httpx is half of what all our dependencies cost to import; it waits for the first request.
-    import httpx  # noqa: PLC0415
+    shared = _shared.get(loop)
+    if shared is None:
+        # httpx is half of what all our dependencies cost to import; it waits for the first request.
+        from agentloop.models.transport import PooledClient  # noqa: PLC0415
 
-    # A proxy of the environment would be asked for an address that only this machine has.
-    own_machine: dict[str, None] = dict.fromkeys(("all://127.0.0.1", "all://localhost", "all://[::1]"))
-    client = httpx.AsyncClient(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100), mounts=own_machine)
-    # A cookie from one conversation has no business in the next.
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    closing = _close_with_loop(client)
-    _shared[loop] = (client, closing)
-    await anext(closing)
-    return client
+        closing = _close_with_loop()
+        shared = _shared[loop] = _Shared(PooledClient(), bool(getproxies().keys() & {"http", "https", "all"}), closing)
+        await anext(closing)
+    return shared
 
 
-async def _close_with_loop(client: httpx.AsyncClient) -> AsyncGenerator[None]:
+def _httpx_of(shared: _Shared) -> httpx.AsyncClient:
+    if shared.other is None:
+        import httpx  # noqa: PLC0415  # the same
+
+        # A proxy of the environment would be asked for an address that only this machine has.
+        own_machine: dict[str, None] = dict.fromkeys(f"all://{f'[{host}]' if ':' in host else host}" for host in _OWN_MACHINE)
+        shared.other = httpx.AsyncClient(limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100), mounts=own_machine)
+        # A cookie from one conversation has no business in the next.
+        shared.other.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    return shared.other
+
+
+async def _close_with_loop() -> AsyncGenerator[None]:
     # asyncio.run closes suspended async generators before it closes the loop; nothing else tells us that the loop ends.
-    loop = asyncio.get_running_loop()
     try:
         yield
     finally:
         # What the entry holds holds the loop, so it would never go by itself.
-        _shared.pop(loop, None)
-        await client.aclose()
+        shared = _shared.pop(asyncio.get_running_loop(), None)
+        if shared is not None:
+            await shared.pooled.aclose()
+            if shared.other is not None:
+                await shared.other.aclose()
+
+
+@lru_cache(maxsize=256)
+def _is_own_machine(url: str) -> bool:
+    return urlsplit(url).hostname in _OWN_MACHINE
 
 
 def library_of(client: Client) -> ModuleType:

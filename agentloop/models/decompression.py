@@ -21,7 +21,7 @@ _GZIP = 16 + zlib.MAX_WBITS
 _PLAIN = {"", "identity"}
 
 
-async def plain(response: Any) -> AsyncGenerator[bytes]:
+def plain(response: Any) -> AsyncGenerator[bytes]:
     """Give the body of an answer as it is meant, in pieces of bounded size, each as soon as it can be read.
 
     Raises:
@@ -29,11 +29,10 @@ async def plain(response: Any) -> AsyncGenerator[bytes]:
     """
     encoding = response.headers.get("content-encoding", "").strip().lower()
     # A client's own hook may have read the body, and so unpacked it.
-    if encoding in _PLAIN or response.is_stream_consumed:
-        async with aclosing(response.aiter_bytes()) as chunks:
-            async for chunk in chunks:
-                yield chunk
-        return
+    return response.aiter_bytes() if encoding in _PLAIN or response.is_stream_consumed else _unpacked(response, encoding)
+
+
+async def _unpacked(response: Any, encoding: str) -> AsyncGenerator[bytes]:
     if encoding not in {"gzip", "x-gzip"}:
         refused = BadReply(f"the reply is compressed with {encoding!r}, which was not asked for; check the proxies on the way")
         refused.retryable = False

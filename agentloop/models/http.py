@@ -15,7 +15,7 @@ from agentloop.messages import Citation, Opaque, Part, Reply, Request, Text, Thi
 from agentloop.models import Hear
 from agentloop.models.clients import Client
 from agentloop.models.decompression import plain
-from agentloop.models.patience import Patience, closing, within
+from agentloop.models.patience import Patience
 from agentloop.models.reading import Reading
 from agentloop.models.retries import Retries, with_retries
 from agentloop.models.server import Server, Timeouts
@@ -127,7 +127,8 @@ class HTTPModel:
 
     async def _receive(self, response: Any, assembly: Assembly, patience: Patience, *, tell: Tell | None) -> None:
         reading = Reading(self._wire.decoder(), content_type=response.headers.get("content-type", "").lower())
-        async with closing(plain(response)) as chunks:
+        chunks = plain(response)
+        try:
             # A whole reply is silent until it is there; only a stream can be idle.
             news = True
             while not reading.done:
@@ -138,7 +139,10 @@ class HTTPModel:
                     break
                 news = await _take(reading.feed(chunk), assembly, tell)
             await _take(reading.end(), assembly, tell)
-            await _drain(chunks)
+            if reading.done:
+                await _drain(chunks, patience)
+        finally:
+            await patience.close(chunks)
 
 
 def _says(part: Part) -> bool:
@@ -156,10 +160,10 @@ async def _take(deltas: Iterable[Delta], assembly: Assembly, tell: Tell | None) 
     return came
 
 
-async def _drain(chunks: AsyncIterator[bytes]) -> None:
+async def _drain(chunks: AsyncIterator[bytes], patience: Patience) -> None:
     """Read what is left, so that the connection can be used again; the reply is whole, so nothing that happens here matters."""
     with contextlib.suppress(Exception):
-        await within(_DRAIN_SECONDS, _emptied(chunks))
+        await patience.within(_DRAIN_SECONDS, _emptied(chunks))
 
 
 async def _emptied(chunks: AsyncIterator[bytes]) -> None:

@@ -47,7 +47,8 @@ _budgets: WeakKeyDictionary[Any, dict[str, RetryBudget]] = WeakKeyDictionary()
 def budget_of(client: Any, server: str) -> RetryBudget:
     """Give the budget that all share who ask this server over this client."""
     try:
-        return _budgets.setdefault(client, {}).setdefault(server, RetryBudget())
+        budgets = _budgets.setdefault(client, {})
     except TypeError:
         # A client of a stranger's own may be one that cannot be kept weakly; it shares nothing.
         return RetryBudget()
+    return budgets.get(server) or budgets.setdefault(server, RetryBudget())

@@ -12,10 +12,10 @@ import pydantic
 from pydantic_core import from_json
 
 from agentloop.errors import AgentLoopError, BadReply, ConfigurationError, ModelConnectError, ModelError, ModelTimeout, StreamBroken
-from agentloop.models.clients import Client, library_of, shared_client
+from agentloop.models.clients import Client, client_for, closes_at_once, library_of
 from agentloop.models.decompression import ACCEPTED, plain
 from agentloop.models.masking import MaskedHeaders, Secrets
-from agentloop.models.patience import Patience, finished
+from agentloop.models.patience import Patience
 from agentloop.models.retry_budget import RetryBudget, budget_of
 from agentloop.wire import Outgoing
 from agentloop.wire.error_bodies import error_from
@@ -83,7 +83,7 @@ class Server:
 
     async def retry_budget(self) -> RetryBudget:
         """Give what may still be spent on retries here."""
-        return budget_of(self._client or await shared_client(), self._where)
+        return budget_of(self._client or await client_for(self.base_url), self._where)
 
     async def exchange(
         self, outgoing: Outgoing, read: Callable[[Any, Patience], Awaitable[Answer]], *, begun: Callable[[], bool] = bool
@@ -99,20 +99,24 @@ class Server:
             ModelError: There is no answer, it says no, or it breaks off.
         """
         headers = self._shown_to_server(outgoing)
-        client = self._client or await shared_client()
-        patience = Patience(attempt=self._timeouts.attempt, idle=self._timeouts.idle)
-        secrets = Secrets(headers, outgoing.body)
+        client = self._client or await client_for(self.base_url)
+        patience = Patience(attempt=self._timeouts.attempt, idle=self._timeouts.idle, closes_at_once=closes_at_once(client))
+        opened: list[Any] = []
         try:
-            async with contextlib.AsyncExitStack() as opened:
+            try:
                 response = await patience.wait(self._send(client, outgoing, headers, opened=opened))
-                await _check(response, patience, secrets=secrets)
+                if response.status_code not in _OK:
+                    raise await patience.wait(_refusal(response, Secrets(headers, outgoing.body)))
                 return await read(response, patience)
+            finally:
+                for each in opened:
+                    await patience.close(each)
         except Exception as error:
             failure = self._translated(error, library_of(client), begun=begun)
             if not isinstance(failure, AgentLoopError):
                 # Whoever heard the reply raised it.
                 raise
-            secrets.mask(failure, error)
+            Secrets(headers, outgoing.body).mask(failure, error)
             if failure is error:
                 raise
             raise failure from error
@@ -129,14 +133,14 @@ class Server:
             }
         )
 
-    async def _send(self, client: Client, outgoing: Outgoing, headers: MaskedHeaders, *, opened: contextlib.AsyncExitStack) -> Any:
+    async def _send(self, client: Client, outgoing: Outgoing, headers: MaskedHeaders, *, opened: list[Any]) -> Any:
         url = f"{self.base_url}/{outgoing.path}"
         # Reading is bounded by our own deadlines; httpx would bound each single read.
         timeout = (self._timeouts.connect, None, None, _SHARE_OF_WAITING * self._timeouts.attempt)
         request = client.build_request(outgoing.method, url, content=outgoing.body, headers=headers, timeout=timeout)
         response = await client.send(request, stream=True, follow_redirects=False)
         # Whoever waits for it may be cancelled in this very moment, and would never see it.
-        opened.push_async_callback(_close, response)
+        opened.append(response)
         return response
 
     def _translated(self, error: Exception, library: Any, *, begun: Callable[[], bool]) -> Exception:
@@ -165,16 +169,6 @@ class Server:
                 return ConfigurationError("the client is closed, or belongs to another event loop; give each loop its own, or none")
             case _:
                 return error
-
-
-async def _check(response: Any, patience: Patience, *, secrets: Secrets) -> None:
-    """Raise what an answer says that is not well."""
-    if response.status_code not in _OK:
-        raise await patience.wait(_refusal(response, secrets))
-
-
-async def _close(response: Any) -> None:
-    await finished(response.aclose())
 
 
 async def _refusal(response: Any, secrets: Secrets) -> ModelError:

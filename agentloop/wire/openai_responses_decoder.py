@@ -86,7 +86,7 @@ class ResponsesDecoder:
 
     def words_in(self, event: Json) -> str:
         """Name the field of an event's words; '' where it brings no words."""
-        return "delta" if event.get("type") in _PIECES else ""
+        return "delta" if as_text(event.get("type")) in _PIECES else ""
 
     def feed_whole(self, body: Json) -> Iterator[Delta]:
         """Read a whole response."""

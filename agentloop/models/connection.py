@@ -1,0 +1,200 @@
+"""A connection to a server, on which one request is sent after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import socket
+from collections.abc import AsyncGenerator, Callable
+from typing import cast
+
+import httpx
+
+from agentloop.models.framing import Framing, Head
+
+_MOST_UNREAD = 256 * 2**10
+
+
+class Connection(asyncio.Protocol):
+    """Sends requests, and reads their answers; it closes at once, so that whoever waits for it may be cancelled anywhere.
+
+    Whatever goes wrong closes it.
+    """
+
+    def __init__(self, framing: Framing) -> None:
+        """Prepare it.
+
+        Args:
+            framing: A fresh one.
+        """
+        self.rested: Callable[[Connection], None] = _unheard
+        """Is told when an answer has ended and another request may be sent."""
+        self.lost: Callable[[Connection], None] = _unheard
+        """Is told when it was closed."""
+        self.closed = False
+        self._loop = asyncio.get_running_loop()
+        self._framing = framing
+        self._received: list[bytes] = []
+        self._unread = 0
+        self._over = False
+        self._failure: Exception | None = None
+        self._waiting: asyncio.Future[None] | None = None
+        # One that is new is about to be asked; what is wrong with it is told to whoever asks.
+        self._idle = False
+
+    def usable(self) -> bool:
+        """Whether a request may be sent; the server may have hung up a moment ago, and the event loop not have heard of it."""
+        return not (self.closed or self._over or self._is_readable())
+
+    async def ask(self, head: bytes, body: bytes) -> Response:
+        """Send a request, and wait for the head of its answer.
+
+        Raises:
+            httpx.TransportError: The connection broke, or what came is no HTTP.
+        """
+        self._idle = False
+        self._framing.begin()
+        self._transport.write(head + body)
+        try:
+            while self._framing.head is None:
+                await self._feed()
+        except BaseException:
+            self.close()
+            raise
+        return Response(self, self._framing.head)
+
+    async def more(self) -> None:
+        """Wait for more of the body.
+
+        Raises:
+            httpx.TransportError: The same.
+        """
+        try:
+            await self._feed()
+        except BaseException:
+            self.close()
+            raise
+
+    def pieces(self) -> tuple[list[bytes], bool]:
+        """Take what has come of the body, and say whether that was all; the connection is then free for the next request."""
+        framing = self._framing
+        pieces, framing.body = framing.body, []
+        if framing.ended:
+            self._end()
+        return pieces, framing.ended
+
+    def close(self) -> None:
+        """Close it, and have its socket closed in the next turn of the event loop."""
+        if not self.closed:
+            self.closed = True
+            self._transport.abort()
+            self.lost(self)
+
+    def _end(self) -> None:
+        # A request that has been answered may not have been read, and what follows an answer belongs to none.
+        if not self._framing.reusable or self._received or self._over or self._transport.get_write_buffer_size():
+            self.close()
+        else:
+            self._idle = True
+            self.rested(self)
+
+    async def _feed(self) -> None:
+        if not (self._received or self._over):
+            self._waiting = self._loop.create_future()
+            await self._waiting
+        if self._received:
+            data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
+            self._received.clear()
+            if self._unread > _MOST_UNREAD:
+                self._transport.resume_reading()
+            self._unread = 0
+            self._framing.feed(data)
+        elif self._failure is not None:
+            raise httpx.ReadError(str(self._failure) or type(self._failure).__name__) from self._failure
+        else:
+            self._framing.feed(b"")
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._is_readable = _readable(transport.get_extra_info("socket"))
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what came until it is read; a reader who is slow makes the server wait."""
+        self._received.append(data)
+        self._unread += len(data)
+        if self._unread > _MOST_UNREAD:
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """Note that nothing more will come."""
+        self._over = True
+        self._wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note that it is gone, and why."""
+        self._over, self._failure = True, exc
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._idle:
+            # What comes unasked would be taken for the answer to the next request.
+            self.close()
+        elif self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
+
+
+class Response:
+    """An answer whose head has come; it has what is asked of httpx's own."""
+
+    is_stream_consumed = False
+    """Nobody reads the body but whoever asked."""
+
+    def __init__(self, connection: Connection, head: Head) -> None:
+        """Take what has come; an answer that is there as a whole frees its connection now."""
+        self.status_code = head.status
+        self.headers = head.headers
+        self._connection = connection
+        self._pieces, self._ended = connection.pieces()
+
+    async def aiter_raw(self) -> AsyncGenerator[bytes]:
+        """Give the body as it travels, piece by piece.
+
+        Raises:
+            httpx.TransportError: The connection broke.
+        """
+        while True:
+            pieces, self._pieces = self._pieces, []
+            if pieces:
+                # One piece of what came together, since each costs its reader a turn.
+                yield pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if self._ended:
+                return
+            await self._connection.more()
+            self._pieces, self._ended = self._connection.pieces()
+
+    # Nothing is unpacked here: see decompression.py.
+    aiter_bytes = aiter_raw
+
+    async def aclose(self) -> None:
+        """Close the connection, unless it has given the answer to its end; this never waits."""
+        if not self._ended:
+            self._ended = True
+            self._connection.close()
+
+
+def _unheard(_: Connection) -> None:
+    pass
+
+
+def _readable(sock: socket.socket) -> Callable[[], bool]:
+    """Make the question whether something can be read, be it the end."""
+    # Windows has no poll; select takes no socket whose number is over 1,024 elsewhere.
+    if not hasattr(select, "poll"):
+        return lambda: bool(select.select([sock], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(sock.fileno(), select.POLLIN)
+    return lambda: bool(poll.poll(0))
