@@ -43,7 +43,7 @@ _WORD = "word:"
 _WORD_BITS = 20
 _PAST_EVERY_STEP = 2**31 - 1
 HUNG = 5
-"""Seconds after which Postgres ends a transaction that says nothing, so that a process that is stopped holds no rows that its heirs need."""
+"""Seconds after which Postgres ends a transaction that says nothing, so that a stopped process holds no rows that its heirs need."""
 _in_this_process = threading.RLock()
 
 

@@ -82,9 +82,9 @@ async def client_for(base_url: str) -> Client:
     return _httpx_of(shared) if shared.proxied and not _is_own_machine(base_url) else shared.pooled
 
 
-def closes_at_once(client: Client) -> bool:
-    """Whether closing an answer of this client never waits."""
-    return getattr(client, "closes_at_once", False)
+def is_ours(client: Client) -> bool:
+    """Whether this is no stranger's client: ours takes a body in pieces, and never waits when an answer is closed."""
+    return getattr(client, "is_ours", False)
 
 
 async def shared_client() -> Client:

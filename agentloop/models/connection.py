@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import cast
 
 import httpx
@@ -13,6 +13,7 @@ import httpx
 from agentloop.models.framing import Framing, Head
 
 _MOST_UNREAD = 256 * 2**10
+_PIECE = 64 * 2**10
 
 
 class Connection(asyncio.Protocol):
@@ -37,6 +38,8 @@ class Connection(asyncio.Protocol):
         self._received: list[bytes] = []
         self._unread = 0
         self._over = False
+        self._is_full = False
+        self._is_cut = False
         self._failure: Exception | None = None
         self._waiting: asyncio.Future[None] | None = None
         # One that is new is about to be asked; what is wrong with it is told to whoever asks.
@@ -46,22 +49,37 @@ class Connection(asyncio.Protocol):
         """Whether a request may be sent; the server may have hung up a moment ago, and the event loop not have heard of it."""
         return not (self.closed or self._over or self._is_readable())
 
-    async def ask(self, head: bytes, body: bytes) -> Response:
+    async def ask(self, pieces: Sequence[bytes]) -> Response:
         """Send a request, and wait for the head of its answer.
+
+        A server may answer before it has heard all, to say that this is too long; the rest is not sent then.
 
         Raises:
             httpx.TransportError: The connection broke, or what came is no HTTP.
         """
         self._idle = False
         self._framing.begin()
-        self._transport.write(head + body)
         try:
+            await self._send(pieces)
             while self._framing.head is None:
                 await self._feed()
         except BaseException:
             self.close()
             raise
         return Response(self, self._framing.head)
+
+    async def _send(self, pieces: Sequence[bytes]) -> None:
+        if sum(map(len, pieces)) <= _PIECE:
+            pieces = (b"".join(pieces),)
+        for piece in pieces:
+            for start in range(0, len(piece), _PIECE):
+                # What the transport cannot send at once it copies, so that it is given no more than it has room for.
+                while self._is_full and not (self._received or self._over):
+                    await self._news()
+                if self._received or self._over:
+                    self._is_cut = True
+                    return
+                self._transport.write(memoryview(piece)[start : start + _PIECE])
 
     async def more(self) -> None:
         """Wait for more of the body.
@@ -92,16 +110,17 @@ class Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         # A request that has been answered may not have been read, and what follows an answer belongs to none.
-        if not self._framing.reusable or self._received or self._over or self._transport.get_write_buffer_size():
+        is_heard = not self._is_cut and not self._transport.get_write_buffer_size()
+        if not (self._framing.reusable and is_heard) or self._received or self._over:
             self.close()
         else:
             self._idle = True
             self.rested(self)
 
     async def _feed(self) -> None:
-        if not (self._received or self._over):
-            self._waiting = self._loop.create_future()
-            await self._waiting
+        # Room to send is news, too.
+        while not (self._received or self._over):
+            await self._news()
         if self._received:
             data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
             self._received.clear()
@@ -114,12 +133,26 @@ class Connection(asyncio.Protocol):
         else:
             self._framing.feed(b"")
 
+    async def _news(self) -> None:
+        self._waiting = self._loop.create_future()
+        await self._waiting
+
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._is_readable = _readable(transport.get_extra_info("socket"))
+
+    def pause_writing(self) -> None:
+        """Note that the transport holds enough to send."""
+        self._is_full = True
+
+    def resume_writing(self) -> None:
+        """Note that there is room again."""
+        self._is_full = False
+        if self._waiting is not None and not self._waiting.done():
+            self._waiting.set_result(None)
 
     def data_received(self, data: bytes) -> None:
         """Keep what came until it is read; a reader who is slow makes the server wait."""

@@ -12,7 +12,7 @@ import pydantic
 from pydantic_core import from_json
 
 from agentloop.errors import AgentLoopError, BadReply, ConfigurationError, ModelConnectError, ModelError, ModelTimeout, StreamBroken
-from agentloop.models.clients import Client, client_for, closes_at_once, library_of
+from agentloop.models.clients import Client, client_for, is_ours, library_of
 from agentloop.models.decompression import ACCEPTED, plain
 from agentloop.models.masking import MaskedHeaders, Secrets
 from agentloop.models.patience import Patience
@@ -100,7 +100,7 @@ class Server:
         """
         headers = self._shown_to_server(outgoing)
         client = self._client or await client_for(self.base_url)
-        patience = Patience(attempt=self._timeouts.attempt, idle=self._timeouts.idle, closes_at_once=closes_at_once(client))
+        patience = Patience(attempt=self._timeouts.attempt, idle=self._timeouts.idle, closes_at_once=is_ours(client))
         opened: list[Any] = []
         try:
             try:
@@ -137,7 +137,8 @@ class Server:
         url = f"{self.base_url}/{outgoing.path}"
         # Reading is bounded by our own deadlines; httpx would bound each single read.
         timeout = (self._timeouts.connect, None, None, _SHARE_OF_WAITING * self._timeouts.attempt)
-        request = client.build_request(outgoing.method, url, content=outgoing.body, headers=headers, timeout=timeout)
+        content = outgoing.content if is_ours(client) else outgoing.body
+        request = client.build_request(outgoing.method, url, content=content, headers=headers, timeout=timeout)
         response = await client.send(request, stream=True, follow_redirects=False)
         # Whoever waits for it may be cancelled in this very moment, and would never see it.
         opened.append(response)

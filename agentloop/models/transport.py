@@ -32,8 +32,7 @@ class Request(NamedTuple):
     """What is sent."""
 
     origin: Origin
-    head: bytes
-    body: bytes
+    pieces: tuple[bytes, ...]
     connect_seconds: float
     wait_seconds: float
 
@@ -41,8 +40,8 @@ class Request(NamedTuple):
 class PooledClient:
     """Asks servers over connections that it keeps; it follows no redirect, keeps no cookie and knows no proxy."""
 
-    closes_at_once = True
-    """Whether closing an answer never waits."""
+    is_ours = True
+    """What tells it from an `httpx.AsyncClient`."""
 
     def __init__(
         self, *, most: int = MOST_CONNECTIONS, idle_seconds: float = IDLE_SECONDS, framing: Callable[[], Framing] | None = None
@@ -57,16 +56,31 @@ class PooledClient:
         self._pool = _Pool(most, idle_seconds, framing or fastest())
 
     def build_request(
-        self, method: str, url: str, *, content: bytes, headers: Mapping[str, str], timeout: tuple[float, None, None, float]
+        self,
+        method: str,
+        url: str,
+        *,
+        content: bytes | tuple[bytes, ...],
+        headers: Mapping[str, str],
+        timeout: tuple[float, None, None, float],
     ) -> Request:
         """Prepare a request.
+
+        Args:
+            method: GET or POST.
+            url: Where.
+            content: The body, or its pieces.
+            headers: All but those that httpx says of itself.
+            timeout: The seconds for connecting, and, at the end, for waiting until that may be done.
 
         Raises:
             httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.LocalProtocolError: It cannot be sent.
         """
         origin, head = _prepared(method, url, tuple(headers.items()))
-        length = b"content-length: %d\r\n\r\n" % len(content) if content or method == "POST" else b"\r\n"
-        return Request(origin, head + length, content, timeout[0], timeout[3])
+        body = (content,) if isinstance(content, bytes) else content
+        size = sum(map(len, body))
+        length = b"content-length: %d\r\n\r\n" % size if size or method == "POST" else b"\r\n"
+        return Request(origin, (head + length, *body), timeout[0], timeout[3])
 
     async def send(self, request: Request, *, stream: bool = True, follow_redirects: bool = False) -> Response:
         """Send it, and come back with the head of the answer; its body is always to be read, and it redirects nobody.
@@ -76,7 +90,7 @@ class PooledClient:
         """
         del stream, follow_redirects
         connection = await self._pool.take(request.origin, connect=request.connect_seconds, wait=request.wait_seconds)
-        return await connection.ask(request.head, request.body)
+        return await connection.ask(request.pieces)
 
     async def aclose(self) -> None:
         """Close all connections."""

@@ -16,11 +16,16 @@ class Outgoing:
 
     path: str
     """Relative to the provider's base URL."""
-    body: bytes = field(default=b"", repr=False)
-    """JSON text in UTF-8; not shown, since it may hold the token of an MCP server."""
+    content: bytes | tuple[bytes, ...] = field(default=b"", repr=False)
+    """JSON text in UTF-8, a long one in pieces, to be sent without a copy; not shown, since it may hold the token of an MCP server."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     """Beside those that every request of the format has."""
     method: Literal["POST", "GET"] = "POST"
+
+    @property
+    def body(self) -> bytes:
+        """The content as a whole."""
+        return self.content if isinstance(self.content, bytes) else b"".join(self.content)
 
 
 class Decoder(Protocol):

@@ -12,6 +12,8 @@ from agentloop.wire.sayable import as_json
 
 Json = dict[str, Any]
 
+_PIECE = 64 * 2**10
+
 SAID: Final = object()
 """Stands in a body where the messages will."""
 
@@ -43,7 +45,8 @@ class Speech(Generic[AnySpeaker]):
         self.speaker = speaker
         self.open: list[Json] = []
         """What a later message may still change."""
-        self._settled = bytearray()
+        # In pieces that are not written to again, so that a request can be made of them without a copy of them all.
+        self._settled: list[bytes] = []
         self._heard = 0
         self._frame: tuple[tuple[object, ...], Frame] | None = None
 
@@ -58,7 +61,7 @@ class Speech(Generic[AnySpeaker]):
                 self._heard = 0
                 self.speaker = self.speaker.anew()
         if count := self.speaker.settle(self.open):
-            self._settled += b"," * bool(self._settled) + _inside(self.open[:count])
+            self._keep(_inside(self.open[:count]))
             del self.open[:count]
 
     @property
@@ -81,13 +84,19 @@ class Speech(Generic[AnySpeaker]):
         """
         if frame.after is None:
             return Outgoing(frame.path, frame.before, frame.headers)
-        pieces: list[bytes | bytearray] = [frame.before, b"["]
-        said = [piece for piece in (frame.first, self._settled, _inside(self.open if last is None else last)) if piece]
-        for piece in said:
-            pieces += (piece, b",")
-        if said:
-            pieces.pop()
-        return Outgoing(frame.path, b"".join((*pieces, b"]", frame.after)), frame.headers)
+        end = _inside(self.open if last is None else last)
+        first = frame.first + b"," if frame.first and (self._settled or end) else frame.first
+        if self._settled and end:
+            end = b"," + end
+        return Outgoing(frame.path, (b"%b[%b" % (frame.before, first), *self._settled, b"%b]%b" % (end, frame.after)), frame.headers)
+
+    def _keep(self, said: bytes) -> None:
+        if not self._settled:
+            self._settled.append(said)
+        elif len(self._settled[-1]) < _PIECE:
+            self._settled[-1] = b"%b,%b" % (self._settled[-1], said)
+        else:
+            self._settled.append(b"," + said)
 
 
 @dataclass(frozen=True, slots=True)

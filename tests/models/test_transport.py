@@ -120,7 +120,7 @@ def test_a_request_says_what_httpx_would_say():
         async with pooled() as client, httpx.AsyncClient() as judge:
             options: Any = {"content": b"{}", "headers": {"accept-encoding": "gzip", "x-key": "any"}, "timeout": (5, None, None, 5)}
             url = "https://münchen.example:444/v1 beta/x?alt=sse"
-            return client.build_request("POST", url, **options).head, judge.build_request("POST", url, **options)
+            return client.build_request("POST", url, **options).pieces[0], judge.build_request("POST", url, **options)
 
     ours, theirs = asyncio.run(both())
 
@@ -142,6 +142,65 @@ async def test_what_cannot_be_sent_is_refused(url: str, headers: dict[str, str],
     async with pooled() as client:
         with pytest.raises(error):
             client.build_request("POST", url, content=b"", headers=headers, timeout=(5, None, None, 5))
+
+
+# Long requests.
+
+LONG = (b"[", *(b"%d," % number + b"x" * 300_000 for number in range(20)), b"]")
+
+
+async def asked_at_length(client: PooledClient, url: str) -> bytes:
+    request = client.build_request("POST", f"{url}/x", content=LONG, headers={}, timeout=(5, None, None, 5))
+    return await body_of(await client.send(request))
+
+
+async def test_a_long_request_is_sent_whole_however_slowly_the_server_reads():
+    heard: list[bytes] = []
+
+    async def read_slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            head = await reader.readuntil(b"\r\n\r\n")
+            left = int(head.partition(b"content-length: ")[2])
+            while left:
+                heard.append(await reader.read(min(left, 50_000)))
+                left -= len(heard[-1])
+                await asyncio.sleep(0)
+            writer.write(HI)
+
+    async with listening(read_slowly) as url, pooled() as client:
+        answers = [await asked_at_length(client, url) for _ in range(2)]
+
+    assert answers == [b"Hi", b"Hi"]
+    assert b"".join(heard) == b"".join(LONG) * 2
+
+
+async def test_an_answer_that_comes_before_the_request_is_sent_is_read_and_the_rest_kept_back():
+    done, heard = asyncio.Event(), 0
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Content Too Large\r\ncontent-length: 4\r\n\r\nlong")
+        await done.wait()
+        while piece := await reader.read(100_000):
+            heard += len(piece)
+
+    async with listening(refuse) as url, pooled() as client:
+        answer = await asked_at_length(client, url)
+        done.set()
+
+    assert answer == b"long"
+    assert heard < len(b"".join(LONG))
+
+
+async def test_a_server_that_hangs_up_in_the_middle_of_a_long_request_is_a_broken_connection():
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    async with listening(hang_up) as url, pooled() as client:
+        with pytest.raises(httpx.TransportError):
+            await asked_at_length(client, url)
 
 
 # Keeping connections.

@@ -9,7 +9,7 @@ import pytest
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import Message, Messages, Opaque, Request, Settings, Text, ToolCall, ToolResult, user
-from agentloop.wire import Outgoing, Wire
+from agentloop.wire import Wire
 from agentloop.wire.anthropic import AnthropicMessages, MessagesQuirks
 from agentloop.wire.openai_chat import OpenAIChat
 from agentloop.wire.openai_chat_messages import ChatQuirks
@@ -30,12 +30,13 @@ SPEAKING: dict[str, tuple[Wire, str]] = {
 }
 
 
-def said(name: str, asked: Request) -> Outgoing | str:
+def said(name: str, asked: Request) -> tuple[object, ...] | str:
     wire, model = SPEAKING[name]
     try:
-        return wire.encode(asked, model=model)
+        outgoing = wire.encode(asked, model=model)
     except ConfigurationError as error:
         return str(error)
+    return outgoing.path, outgoing.headers, outgoing.body
 
 
 def differing(name: str, steps: list[Request], messages: list[Message]) -> list[int]:
