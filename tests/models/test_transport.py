@@ -175,6 +175,26 @@ async def test_a_long_request_is_sent_whole_however_slowly_the_server_reads():
     assert b"".join(heard) == b"".join(LONG) * 2
 
 
+async def test_room_to_send_is_not_taken_for_the_end_of_the_answer():
+    asking, go = asyncio.Event(), asyncio.Event()
+
+    async def wait(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
+        asking.set()
+        await go.wait()
+        writer.write(HI)
+
+    async with listening(wait) as url, pooled() as client:
+        answer = asyncio.create_task(asked(client, url))
+        await asking.wait()
+        [connection] = client._pool._all  # noqa: SLF001  # asyncio calls it when it likes
+        connection.resume_writing()
+        await asyncio.sleep(0)
+        go.set()
+
+        assert await answer == b"Hi"
+
+
 async def test_an_answer_that_comes_before_the_request_is_sent_is_read_and_the_rest_kept_back():
     done, heard = asyncio.Event(), 0
 
