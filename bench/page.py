@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measures import FLOOR, FLOORS, FORMATS, MEASURES, OURS, PEERS, Measure
+from measures import FAST, FLOOR, FLOORS, FORMATS, MEASURES, OURS, PEERS, Measure
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
@@ -55,8 +55,10 @@ def page(table: dict[str, Any], *, date: str) -> Iterator[str]:
     yield "\n## Other floors\n"
     yield "The same loop on other clients, and on httpx with each message encoded once; in brackets how many times ours.\n"
     yield from rows(table, (OURS, *FLOORS), [measure for measure in MEASURES if "raw" in measure.subjects])
-    yield "\n## The four formats\n"
-    yield from rows(table, (OURS, *FORMATS), [measure for measure in MEASURES if FORMATS[0] in measure.subjects])
+    yield "\n## The extra fast, and the four formats\n"
+    yield "httptools reads answers in the place of h11; formats are those of [wires](wires.md), and agentloop alone means chat completions.\n"
+    yield from rows(table, (OURS, FAST, *FORMATS), [measure for measure in MEASURES if FAST in measure.subjects])
+    yield f"\n{(HERE / 'notes.md').read_text(encoding='utf-8').strip()}"
     yield "\n## What could not be measured\n"
     yield from missing(table)
     yield "\n## Releases\n"
@@ -103,16 +105,18 @@ def missing(table: dict[str, Any]) -> Iterator[str]:
     yield from reasons or ["Everything was measured that is in the tables; a dash stands for what a round of this day left out."]
 
 
+def measured(figures: dict[str, dict[str, dict[str, Any]]], subject: str) -> Iterator[tuple[int, float]]:
+    """Give the points of a line; where a whole run takes hours, what its ten steps in the middle cost."""
+    for length in LENGTHS:
+        for name in (f"CPU a step, run of {length:,} steps", f"CPU a step in the middle of a run of {length:,} steps"):
+            if subject in (found := figures.get(name, {})):
+                yield length, median(found[subject]["figures"])
+                break
+
+
 def curve(figures: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
     """Draw CPU a step over the length of a run, both axes logarithmic."""
-    points: dict[str, list[tuple[int, float]]] = {
-        subject: [
-            (length, median(found[subject]["figures"]))
-            for length in LENGTHS
-            if subject in (found := figures.get(f"CPU a step, run of {length:,} steps", {}))
-        ]
-        for subject, _ in CURVES
-    }
+    points = {subject: [*measured(figures, subject)] for subject, _ in CURVES}
     all_costs = [cost for line in points.values() for _, cost in line]
     least, most = 10 ** math.floor(math.log10(min(all_costs))), 10 ** math.ceil(math.log10(max(all_costs)))
 

@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any, Self
 
 import loop
-from measures import FLOOR, FLOORS, FORMATS, MEASURES, OURS, PEERS, Measure, Took
+from measures import FAST, FLOOR, FLOORS, FORMATS, MEASURES, OURS, PEERS, Measure, Took
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parent / ".cache" / "bench"
@@ -105,7 +105,8 @@ def file_of(subject: str) -> Path:
 
 def python(subject: str) -> str:
     """Find the interpreter of a subject's environment."""
-    return str(ENVIRONMENTS / ("floors" if subject in FLOORS else subject.partition("-")[0]) / "bin" / "python")
+    name = "floors" if subject in FLOORS else FAST.replace("-", "_") if subject == FAST else subject.partition("-")[0]
+    return str(ENVIRONMENTS / name / "bin" / "python")
 
 
 @contextmanager

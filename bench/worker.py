@@ -40,6 +40,18 @@ async def runs(subject: Any, *, model: str, times: int = 1, at_once: int = 1) ->
     return {"cpu": used, "wall": took, "memory": _peak() - before}
 
 
+async def in_the_middle(subject: Any, *, steps: int) -> Took:
+    """Make the ten steps in the middle of a run of so many, and give the CPU of each, which is that of the whole where it grows evenly."""
+    made = steps // 20 * 10
+    before = await subject.said(made)
+    used = process_time()
+    said = await subject.run_behind(before, f"s{made + 9}p2")
+    used = process_time() - used
+    if not said.strip().endswith(ENDS):
+        raise ValueError(f"the run ended with {said!r:.200}")
+    return {"cpu": used / 10}
+
+
 async def a_call_more(subject: Any, *, calls: int) -> Took:
     """Make runs that differ by the calls of each reply, and give the CPU of each call: of reading, validating, making and sending it."""
     few = await runs(subject, model="s10p1", times=2)
@@ -114,7 +126,7 @@ def _load(file: Path) -> ModuleType:
 
 
 MEASURES: dict[str, Callable[..., Awaitable[Took]]] = {
-    each.__name__: each for each in (runs, a_call_more, streamed, first, decorated, held)
+    each.__name__: each for each in (runs, in_the_middle, a_call_more, streamed, first, decorated, held)
 }
 
 

@@ -32,6 +32,15 @@ class Subject:
         """Run to the end, with whole replies."""
         return str((await Runner.run(self._agent(model), loop.PROMPT, max_turns=UNLIMITED)).final_output)
 
+    async def said(self, steps: int) -> list[Any]:
+        """Give what was said in so many steps."""
+        prompt, *made, _ = (await Runner.run(self._agent("s10p2"), loop.PROMPT, max_turns=UNLIMITED)).to_input_list()
+        return [prompt, *(made * (steps // 10))]
+
+    async def run_behind(self, said: list[Any], model: str) -> str:
+        """Run to the end, behind what was said before."""
+        return str((await Runner.run(self._agent(model), said, max_turns=UNLIMITED)).final_output)
+
     async def stream(self, model: str) -> AsyncIterator[str]:
         """Run to the end, and give the words as they come."""
         async for event in Runner.run_streamed(self._agent(model), loop.PROMPT, max_turns=UNLIMITED).stream_events():

@@ -8,6 +8,7 @@ from typing import Any
 
 import loop
 from pydantic_ai import Agent, PartDeltaEvent, PartStartEvent, TextPart, TextPartDelta, Tool, UsageLimits
+from pydantic_ai.messages import ModelMessage
 from pydantic_ai.models.openai import OpenAIChatModel
 from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -29,6 +30,15 @@ class Subject:
     async def run(self, model: str) -> str:
         """Run to the end, with whole replies."""
         return (await self._agent(model).run(loop.PROMPT, usage_limits=UNLIMITED)).output
+
+    async def said(self, steps: int) -> list[ModelMessage]:
+        """Give what was said in so many steps."""
+        _, *made, _ = (await self._agent("s10p2").run(loop.PROMPT)).all_messages()
+        return made * (steps // 10)
+
+    async def run_behind(self, said: list[ModelMessage], model: str) -> str:
+        """Run to the end, behind what was said before."""
+        return (await self._agent(model).run(loop.PROMPT, message_history=said, usage_limits=UNLIMITED)).output
 
     async def stream(self, model: str) -> AsyncIterator[str]:
         """Run to the end, and give the words as they come."""
