@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -193,11 +193,15 @@ class Messages(list[Message]):
 
     __slots__ = ("said",)
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        super().__init__()
+    def __init__(self, messages: Iterable[Message] = ()) -> None:
+        """Begin with these."""
+        super().__init__(messages)
         self.said: dict[object, object] = {}
         """What wires keep of them, each under a key of its own."""
+
+    def __reduce__(self) -> tuple[type[Messages], tuple[list[Message]]]:
+        """Copy the messages alone: what wires keep may hold keys, and is right for this list only."""
+        return Messages, ([*self],)
 
 
 @dataclass(frozen=True, slots=True)

@@ -158,7 +158,8 @@ def _parsed(parse: Callable[[str], Docstring], text: str) -> dict[str, str]:
 
 
 def _said_of(names: str, description: str) -> dict[str, str]:
-    return {name.strip().lstrip("\\*"): description.strip() for name in names.split(",")} if description else {}
+    description = description.strip()
+    return {name.strip().lstrip("\\*"): description for name in names.split(",")} if description else {}
 
 
 _STYLES = (

@@ -92,13 +92,17 @@ class Speaker:
         """Begin again, without the halves."""
         return Speaker(self._origin, says_unsigned=self._says_unsigned, halves=frozenset(self._halves))
 
-    def say(self, message: Message, said: list[Json]) -> bool:
-        """Say the next message; where it shows that a hosted call will have no result, that call should not have been said."""
+    def foresee(self, messages: Sequence[Message]) -> bool:
+        """Find the halves; where a hosted call is one of them that was said already, it should not have been."""
+        found = {half for message in messages for half in self._new_halves(message)} - self._halves
+        self._halves |= found
+        return found.isdisjoint(self._hosted)
+
+    def say(self, message: Message, said: list[Json]) -> None:
+        """Say the next message."""
         if message.role == "system" and not self._before:
             self.leading.append(message.text)
-            return True
-        if self._finds_halves(message):
-            return False
+            return
         self.containers += [block for block in own_opaque(message, self._origin) if block.get("type") == "container" and block.get("id")]
         for moved in self._moving.moved(message):
             blocks = [*self._blocks(moved)]
@@ -114,7 +118,6 @@ class Speaker:
                 self._has_said = True
                 said.append({"role": role, "content": blocks or [_text(_EMPTY)]})
             self._before = moved.role
-        return True
 
     def settle(self, said: Sequence[Json]) -> int:
         """Keep all open from the last but one that a user says: there marks for the cache may stand, and behind them half a reply."""
@@ -124,7 +127,7 @@ class Speaker:
             self.chain = Chain.with_next(self.chain, each)
         return count
 
-    def _finds_halves(self, message: Message) -> bool:
+    def _new_halves(self, message: Message) -> set[str]:
         """Find the hosted tools' calls without a result, and results without a call, which Anthropic refuses.
 
         A call beside calls of our tools waits for their results, and its own result stands in the reply after them; so a call without
@@ -132,7 +135,7 @@ class Speaker:
         https://platform.claude.com/docs/en/agents-and-tools/tool-use/server-tools
         """
         if message.role == "tool":
-            return False
+            return set()
         before, at_work = self._at_work, set[str]()
         halves: set[str] = set()
         for block in own_opaque(message, self._origin):
@@ -143,9 +146,7 @@ class Speaker:
             elif str(block.get("type")).endswith("tool_use"):
                 at_work.add(as_text(block.get("id")))
         self._at_work = at_work
-        found = (halves | before) - self._halves
-        self._halves |= found
-        return not found.isdisjoint(self._hosted)
+        return halves | before
 
     def _blocks(self, message: Message) -> Iterator[Json]:
         match message.role:

@@ -61,6 +61,9 @@ class _Block:
         return {name: value for name, value in self.fields.items() if value and name not in {"type", *read}}
 
 
+_WORDS = {"text_delta": "text", "thinking_delta": "thinking", "input_json_delta": "partial_json"}
+
+
 class MessagesDecoder:
     """Reads one reply."""
 
@@ -107,8 +110,8 @@ class MessagesDecoder:
     def words_in(self, event: Json) -> str:
         """Name the field of an event's words; '' where it brings no words."""
         match event:
-            case {"type": "content_block_delta", "delta": {"type": "text_delta" | "thinking_delta" | "input_json_delta", **said}}:
-                return as_text(next(iter(said))) if len(said) == 1 else ""
+            case {"type": "content_block_delta", "delta": {"type": str(kind), **said}}:
+                return _WORDS[kind] if kind in _WORDS and said.keys() == {_WORDS[kind]} else ""
             case _:
                 return ""
 

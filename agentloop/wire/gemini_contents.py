@@ -41,11 +41,16 @@ class Contents:
         """Begin again."""
         return Contents(self.origin, self.is_third)
 
-    def say(self, message: Message, said: list[Json]) -> bool:
+    def foresee(self, messages: Sequence[Message]) -> bool:
+        """Fear nothing: no message changes what was said before."""
+        del messages
+        return True
+
+    def say(self, message: Message, said: list[Json]) -> None:
         """Say the next message, results of one reply together in the order of its calls."""
         if message.role == "system" and not self._has_led:
             self.leading.append(message)
-            return True
+            return
         self._has_led = True
         for content in self._contents(message):
             # A model's call is taken only right behind what a user said, or a result; nor is it taken as the first word.
@@ -56,7 +61,6 @@ class Contents:
             else:
                 said.append(content)
             self._has_spoken = True
-        return True
 
     def settle(self, said: Sequence[Json]) -> int:
         """Keep the last content open, since what a model says in two messages is one content."""

@@ -47,7 +47,6 @@ class GeminiDecoder:
     def __init__(self, origin: str = "gemini/gemini") -> None:
         """`origin` marks what the provider wants to hear again."""
         self._origin = origin
-        self._told: tuple[str, str, Json] = ("", "", {})
         self._place = -1
         self._kind: _Kind | None = None
         self._text: list[str] = []
@@ -89,11 +88,8 @@ class GeminiDecoder:
 
     def _begun(self, event: Json) -> Generator[Delta, None, Json]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
-        about = (as_text(event.get("modelVersion")), as_text(event.get("responseId")), extra)
-        # Each chunk says it again.
-        if about != self._told:
-            self._told = about
-            yield ReplyDelta(*about)
+        if extra or event.get("modelVersion") or event.get("responseId"):
+            yield ReplyDelta(as_text(event.get("modelVersion")), as_text(event.get("responseId")), extra)
         if usage := read_usage(as_object(event.get("usageMetadata"))):
             yield UsageDelta(usage)
         if is_error(event):

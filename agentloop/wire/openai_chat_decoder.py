@@ -51,7 +51,6 @@ class ChatDecoder:
     def __init__(self, origin: str = "openai/chat") -> None:
         """`origin` marks what the provider wants to hear again."""
         self._origin = origin
-        self._told: tuple[str, str, Json] = ("", "", {})
         self._call_ids: list[str] = []
         self._by_index: dict[int, int] = {}
         self._legacy_call: int | None = None
@@ -112,11 +111,8 @@ class ChatDecoder:
 
     def _about(self, event: Json) -> Iterator[Delta]:
         extra = {name: event[name] for name in event.keys() - _READ_FIELDS if event[name] is not None}
-        about = (as_text(event.get("model")), as_text(event.get("id")), extra)
-        # Each chunk says it again.
-        if about != self._told:
-            self._told = about
-            yield ReplyDelta(*about)
+        if extra or event.get("id") or event.get("model"):
+            yield ReplyDelta(as_text(event.get("model")), as_text(event.get("id")), extra)
         usage = as_object(event.get("usage")) or as_object(event.get("x_groq")).get("usage")
         if usage:
             yield UsageDelta(read_usage(as_object(usage)))

@@ -64,12 +64,16 @@ class ChatMessages:
         """Begin again."""
         return ChatMessages(self._quirks, origin=self._origin)
 
-    def say(self, message: Message, said: list[Json]) -> bool:
+    def foresee(self, messages: Sequence[Message]) -> bool:
+        """Fear nothing: no message changes what was said before."""
+        del messages
+        return True
+
+    def say(self, message: Message, said: list[Json]) -> None:
         """Say the next message."""
         for moved in self._moving.moved(message):
             for each in self._answering.answered(moved) if self._quirks.assistant_after_results else (moved,):
                 said += self._said(each)
-        return True
 
     def settle(self, said: Sequence[Json]) -> int:
         """Say nothing again."""

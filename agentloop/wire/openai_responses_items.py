@@ -90,15 +90,16 @@ class InputItems:
         """Begin again, and say the calls whose outputs have come since."""
         return InputItems(self.way, answered=frozenset(self.answered))
 
-    def say(self, message: Message, said: list[Json]) -> bool:
-        """Say the next message; an output that comes in a later message than its call changes what was said of the call."""
-        outputs = (state for state in own_opaque(message, self.way.origin) if as_text(state.get("type")).endswith("_output"))
-        self.answered |= {as_text(state.get("call_id")) for state in outputs}
-        if not self.answered.isdisjoint(self.left_out):
-            return False
+    def foresee(self, messages: Sequence[Message]) -> bool:
+        """Find the outputs of the provider's own kinds of calls: one that comes in a later message changes what was said of its call."""
+        states = (state for message in messages for state in own_opaque(message, self.way.origin))
+        self.answered |= {as_text(state.get("call_id")) for state in states if as_text(state.get("type")).endswith("_output")}
+        return self.answered.isdisjoint(self.left_out)
+
+    def say(self, message: Message, said: list[Json]) -> None:
+        """Say the next message."""
         for moved in self._moving.moved(message):
             said += self._said(moved)
-        return True
 
     def settle(self, said: Sequence[Json]) -> int:
         """Say nothing again."""

@@ -21,8 +21,12 @@ SAID: Final = object()
 class Speaker(Protocol):
     """Says the messages of one transcript, one after the other."""
 
-    def say(self, message: Message, said: list[Json]) -> bool:
-        """Say a message behind those said before; False where what it says changes one that may be settled, and all is to be said anew."""
+    def foresee(self, messages: Sequence[Message]) -> bool:
+        """Look at what is to be said next; False where that changes what is said already, and all must be said anew."""
+        ...
+
+    def say(self, message: Message, said: list[Json]) -> None:
+        """Say a message behind those said before."""
         ...
 
     def settle(self, said: Sequence[Json]) -> int:
@@ -52,14 +56,16 @@ class Speech(Generic[AnySpeaker]):
 
     def hear(self, messages: Sequence[Message]) -> None:
         """Say those messages that are new."""
-        while self._heard < len(messages):
-            if self.speaker.say(messages[self._heard], self.open):
-                self._heard += 1
-            else:
-                self._settled.clear()
-                self.open.clear()
-                self._heard = 0
-                self.speaker = self.speaker.anew()
+        new = messages[self._heard :]
+        if not self.speaker.foresee(new):
+            self._settled.clear()
+            self.open.clear()
+            self.speaker = self.speaker.anew()
+            new = messages
+            self.speaker.foresee(new)
+        for message in new:
+            self.speaker.say(message, self.open)
+        self._heard = len(messages)
         if count := self.speaker.settle(self.open):
             self._keep(_inside(self.open[:count]))
             del self.open[:count]
@@ -104,10 +110,11 @@ class Frame:
     """What stands around the messages in a request."""
 
     path: str
-    before: bytes
-    after: bytes | None
+    before: bytes = field(repr=False)
+    """Not shown, as the whole is not: it may hold the token of an MCP server."""
+    after: bytes | None = field(repr=False)
     """None where the body has other messages."""
-    first: bytes = b""
+    first: bytes = field(default=b"", repr=False)
     """What is said before the messages, in the same list."""
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
@@ -125,7 +132,10 @@ def framed(path: str, body: Json, *, first: Sequence[Json] = (), headers: Mappin
 
 def about(request: Request, *further: object) -> tuple[object, ...]:
     """Name all that a request says beside its messages."""
-    return (request.instructions, request.tools, request.hosted, request.settings, request.output, request.stream, *further)
+    settings = request.settings
+    # Fields of yours may be changed in place, and are then equal to what they were.
+    yours = as_json({"extra": dict(settings.extra), "metadata": dict(settings.metadata)})
+    return (request.instructions, request.tools, request.hosted, settings, yours, request.output, request.stream, *further)
 
 
 def speech_of(messages: Sequence[Message], begin: Callable[[], AnySpeaker], *, key: object) -> Speech[AnySpeaker]:

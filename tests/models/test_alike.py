@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -240,3 +242,44 @@ def test_a_decoder_that_names_no_words_is_given_each_event():
     deltas_of(decoder, [bare({"text": "a"}) * 3])
 
     assert decoder.fed == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize("name", ["(", "(a|a|b|a?)*c", "\ud83d", "thinking", "type"])
+def test_a_field_that_a_server_makes_up_is_no_field_of_words(name: str):
+    decoder = MessagesDecoder()
+    events = [{"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", name: "a" * 26}} for _ in range(2)]
+
+    deltas = deltas_of(decoder, [b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)])
+
+    assert [delta for delta in deltas if isinstance(delta, TextDelta) and delta.text] == []
+
+
+def test_each_chunk_counts_as_news_though_it_says_nothing():
+    reading = Reading(ChatDecoder())
+    told = [bool(list(reading.feed(bare(chat({"content": ""}))))) for _ in range(3)]
+
+    assert told == [True, True, True]
+
+
+def test_an_event_full_of_escapes_costs_little_memory():
+    code = """if True:
+        import json, resource
+        from agentloop.models.reading import Reading
+        from agentloop.wire.openai_chat_decoder import ChatDecoder
+
+        def event(words):
+            chunk = {"choices": [{"index": 0, "delta": {"content": words}}]}
+            return b"data: " + json.dumps(chunk).encode() + b"\\n\\n"
+
+        reading, long, short = Reading(ChatDecoder()), event("\\n" * 3_500_000), event("a")
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        words = sum(len(getattr(delta, "text", "")) for delta in reading.feed(short + long + short + short))
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(words, grown // 1024)
+    """
+
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)  # noqa: S603
+
+    words, mib = map(int, said.stdout.split())
+    assert words == 3_500_003
+    assert mib < 64

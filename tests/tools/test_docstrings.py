@@ -191,3 +191,9 @@ def test_a_description_that_is_given_goes_before_the_docstring():
 
     assert act.description.description == "Do it."
     assert act.description.parameters["properties"]["x"]["description"] == "A number."
+
+
+def test_an_argument_with_nothing_behind_its_colon_has_no_description():
+    described = read_docstring("Look.\n\nArgs:\n    city: \n    day: Which.")
+
+    assert described.parameters == {"day": "Which."}

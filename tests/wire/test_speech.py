@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from random import Random
 
 import pytest
+from pydantic import SecretStr
 
 from agentloop.errors import ConfigurationError
-from agentloop.messages import Message, Messages, Opaque, Request, Settings, Text, ToolCall, ToolResult, user
+from agentloop.messages import Message, Messages, Opaque, Part, Request, Settings, State, Text, ToolCall, ToolResult, user
+from agentloop.tools.hosted import MCPServer
 from agentloop.wire import Wire
 from agentloop.wire.anthropic import AnthropicMessages, MessagesQuirks
+from agentloop.wire.anthropic_blocks import Speaker
 from agentloop.wire.openai_chat import OpenAIChat
 from agentloop.wire.openai_chat_messages import ChatQuirks
 from agentloop.wire.openai_responses import OpenAIResponses, ResponsesQuirks
+from agentloop.wire.openai_responses_items import InputItems
 from tests.storms.random_transcripts import request, transcript
 from tests.wire.test_table import WIRES
 from tests.wire.transcripts import REQUESTS, WEATHER, state
@@ -102,20 +108,74 @@ def test_a_call_that_we_must_answer_is_said_once_its_output_is_there():
 
 
 @pytest.mark.parametrize("name", WIRES)
-def test_a_message_is_said_once_however_often_the_model_is_asked(name: str, monkeypatch: pytest.MonkeyPatch):
+def test_what_was_said_is_not_looked_at_again(name: str):
     wire, model = WIRES[name]
-    messages = Messages()
-    messages.append(user("Where is it warm?"))
+    messages = Messages([user("Where is it warm?"), Message("assistant", (ToolCall("c0", "get_weather"),))])
+    messages.append(Message("tool", (ToolResult("c0", "sun"),)))
     asked = Request(messages, instructions="Be brief.", tools=(WEATHER,), settings=Settings(max_tokens=9_000))
-    looked: list[int] = []
-    monkeypatch.setattr(Messages, "__getitem__", lambda self, place: looked.append(place) or list.__getitem__(self, place))
+    wire.encode(asked, model=model)
+    messages += [Message("assistant", (ToolCall("c1", "get_weather"),)), Message("tool", (ToolResult("c1", "rain"),))]
+    before = wire.encode(asked, model=model).body
 
-    for step in range(8):
-        wire.encode(asked, model=model)
-        messages.append(Message("assistant", (ToolCall(f"c{step}", "get_weather", '{"city":"Rome"}'),)))
-        messages.append(Message("tool", (ToolResult(f"c{step}", "sun"),)))
+    # No transcript does this, and nothing else shows it.
+    messages[0] = user("Where is it cold?")
 
-    assert [place for place in looked if not isinstance(place, slice)] == list(range(15))
+    assert wire.encode(asked, model=model).body == before
+    assert b"cold" in wire.encode(replace(asked, messages=[*messages]), model=model).body
+
+
+@pytest.mark.parametrize(
+    ("name", "call", "rest"),
+    [
+        ("responses", PATCH, [Message("user", (Opaque(PATCHED),))]),
+        ("messages", SEARCH, [user("And?")]),
+    ],
+)
+def test_a_long_transcript_is_said_anew_at_most_once(name: str, call: State, rest: list[Message], monkeypatch: pytest.MonkeyPatch):
+    wire, model = WIRES[name]
+    said: list[Message] = []
+    for number in range(50):
+        known = replace(call, data=call.data.replace("p1", f"p{number}_").replace("srvtoolu_1", f"srvtoolu_{number}_"))
+        answers = [Message(each.role, tuple(_renamed(part, number) for part in each.parts)) for each in rest]
+        said += [user("Go on."), Message("assistant", (Text("So."), Opaque(known))), *answers]
+    begun: list[object] = []
+    for speaker in (InputItems, Speaker):
+        anew = speaker.anew
+        monkeypatch.setattr(speaker, "anew", lambda self, anew=anew: begun.append(self) or anew(self))
+
+    wire.encode(Request([*said, user("Well?")]), model=model)
+
+    assert len(begun) <= 1
+
+
+def _renamed(part: Part, number: int) -> Part:
+    return Opaque(replace(part.state, data=part.state.data.replace("p1", f"p{number}_"))) if isinstance(part, Opaque) else part
+
+
+def test_further_fields_that_are_changed_in_a_run_are_said():
+    extra = {"user": "one"}
+    messages = Messages([user("Hi")])
+    wire, model = WIRES["chat"]
+    asked = Request(messages, settings=Settings(extra=extra))
+    before = wire.encode(asked, model=model).body
+
+    extra["user"] = "two"
+
+    assert (b'"one"' in before, b'"two"' in wire.encode(asked, model=model).body) == (True, True)
+
+
+def test_a_copy_of_messages_has_nothing_of_what_was_said_of_them():
+    server = MCPServer(name="docs", url="https://example.org/mcp", token=SecretStr("CANARY"))
+    messages = Messages([user("Hi")])
+    wire, model = WIRES["responses"]
+    wire.encode(Request(messages, hosted=(server,)), model=model)
+    kept = pickle.dumps(messages)
+
+    again = copy.copy(messages)
+
+    assert b"CANARY" not in kept
+    assert "CANARY" not in repr(vars(next(iter(messages.said.values()))))
+    assert (again, again.said, messages.said == {}) == ([user("Hi")], {}, False)
 
 
 def test_where_a_format_has_no_words_for_a_message_the_next_request_says_all_from_the_beginning():
