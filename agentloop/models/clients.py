@@ -84,7 +84,7 @@ async def client_for(base_url: str) -> Client:
 
 def is_ours(client: Client) -> bool:
     """Whether this is no stranger's client: ours takes a body in pieces, and never waits when an answer is closed."""
-    return getattr(client, "is_ours", False)
+    return getattr(client, "is_ours", False) is True
 
 
 async def shared_client() -> Client:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
 from typing import cast
 
 import httpx
@@ -14,6 +15,19 @@ from agentloop.models.framing import Framing, Head
 
 _MOST_UNREAD = 256 * 2**10
 _PIECE = 64 * 2**10
+_REFUSED = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The bytes of a request, which hold keys: whoever prints what a failed function held prints none of them."""
+
+    pieces: tuple[bytes, ...] = field(repr=False)
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are."""
+        return sum(map(len, self.pieces))
 
 
 class Connection(asyncio.Protocol):
@@ -49,10 +63,15 @@ class Connection(asyncio.Protocol):
         """Whether a request may be sent; the server may have hung up a moment ago, and the event loop not have heard of it."""
         return not (self.closed or self._over or self._is_readable())
 
-    async def ask(self, pieces: Sequence[bytes]) -> Response:
+    @property
+    def has_news(self) -> bool:
+        """Whether something came that was not read yet, be it the end."""
+        return bool(self._received) or self._over
+
+    async def ask(self, sent: Sent) -> Response:
         """Send a request, and wait for the head of its answer.
 
-        A server may answer before it has heard all, to say that this is too long; the rest is not sent then.
+        A server that refuses it before it has heard all is not sent the rest.
 
         Raises:
             httpx.TransportError: The connection broke, or what came is no HTTP.
@@ -60,7 +79,7 @@ class Connection(asyncio.Protocol):
         self._idle = False
         self._framing.begin()
         try:
-            await self._send(pieces)
+            await self._send(sent)
             while self._framing.head is None:
                 await self._feed()
         except BaseException:
@@ -68,18 +87,26 @@ class Connection(asyncio.Protocol):
             raise
         return Response(self, self._framing.head)
 
-    async def _send(self, pieces: Sequence[bytes]) -> None:
-        if sum(map(len, pieces)) <= _PIECE:
-            pieces = (b"".join(pieces),)
-        for piece in pieces:
+    async def _send(self, sent: Sent) -> None:
+        if sent.size <= _PIECE:
+            self._transport.write(b"".join(sent.pieces))
+            return
+        for piece in (memoryview(each) for each in sent.pieces):
             for start in range(0, len(piece), _PIECE):
                 # What the transport cannot send at once it copies, so that it is given no more than it has room for.
-                while self._is_full and not (self._received or self._over):
+                while self._is_full and not self._is_refused():
                     await self._news()
-                if self._received or self._over:
+                    if self._received and self._framing.head is None:
+                        # An interim answer, or an early one, which may still want to hear all.
+                        self._take()
+                if self._is_refused():
                     self._is_cut = True
                     return
-                self._transport.write(memoryview(piece)[start : start + _PIECE])
+                self._transport.write(piece[start : start + _PIECE])
+
+    def _is_refused(self) -> bool:
+        head = self._framing.head
+        return self._over or self._transport.is_closing() or self._framing.ended or (head is not None and head.status >= _REFUSED)
 
     async def more(self) -> None:
         """Wait for more of the body.
@@ -119,19 +146,28 @@ class Connection(asyncio.Protocol):
 
     async def _feed(self) -> None:
         # Room to send is news, too.
-        while not (self._received or self._over):
+        while not self.has_news:
             await self._news()
+        if self.closed:
+            raise httpx.ReadError("the connection was closed here")
         if self._received:
-            data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
-            self._received.clear()
-            if self._unread > _MOST_UNREAD:
-                self._transport.resume_reading()
-            self._unread = 0
-            self._framing.feed(data)
+            self._take()
+            if self._received:
+                # The rest may take long to read, and others wait for the event loop.
+                await asyncio.sleep(0)
         elif self._failure is not None:
             raise httpx.ReadError(str(self._failure) or type(self._failure).__name__) from self._failure
         else:
             self._framing.feed(b"")
+
+    def _take(self) -> None:
+        data = self._received[0] if len(self._received) == 1 else b"".join(self._received)
+        data, rest = data[:_PIECE], data[_PIECE:]
+        self._received = [rest] if rest else []
+        if self._unread > _MOST_UNREAD >= len(rest):
+            self._transport.resume_reading()
+        self._unread = len(rest)
+        self._framing.feed(data)
 
     async def _news(self) -> None:
         self._waiting = self._loop.create_future()

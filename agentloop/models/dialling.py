@@ -34,6 +34,10 @@ async def dialled(host: str, port: int, *, tls: ssl.SSLContext | None, framing: 
             raise
         if secured is None:
             raise ConnectionResetError("the server hung up while the connection was secured")
+        if connection.has_news:
+            # What came in the clear was said by anybody.
+            secured.abort()
+            raise ConnectionResetError("the server spoke before the connection was secured")
         connection.connection_made(secured)
     return connection
 
@@ -42,7 +46,8 @@ async def _addresses(host: str, port: int) -> list[Any]:
     try:
         ip_address(host)
     except ValueError:
-        return await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # As bytes, since it is encoded (IDNA) already; what is no name is then not found, where a text would be a UnicodeError.
+        return await asyncio.get_running_loop().getaddrinfo(host.encode("ascii"), port, type=socket.SOCK_STREAM)
     # It is one already, and no thread need look it up.
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
 

@@ -137,8 +137,9 @@ class Server:
         url = f"{self.base_url}/{outgoing.path}"
         # Reading is bounded by our own deadlines; httpx would bound each single read.
         timeout = (self._timeouts.connect, None, None, _SHARE_OF_WAITING * self._timeouts.attempt)
-        content = outgoing.content if is_ours(client) else outgoing.body
-        request = client.build_request(outgoing.method, url, content=content, headers=headers, timeout=timeout)
+        request = client.build_request(
+            outgoing.method, url, content=outgoing.content if is_ours(client) else outgoing.body, headers=headers, timeout=timeout
+        )
         response = await client.send(request, stream=True, follow_redirects=False)
         # Whoever waits for it may be cancelled in this very moment, and would never see it.
         opened.append(response)

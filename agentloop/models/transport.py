@@ -12,12 +12,14 @@ from typing import NamedTuple
 import h11
 import httpx
 
-from agentloop.models.connection import Connection, Response
+from agentloop.errors import ConfigurationError
+from agentloop.models.connection import Connection, Response, Sent
 from agentloop.models.dialling import dialled
 from agentloop.models.framing import Framing, fastest
 
 MOST_CONNECTIONS = 1000
 IDLE_SECONDS = 5.0
+_LAST_PORT = 65_535
 
 
 class Origin(NamedTuple):
@@ -32,7 +34,7 @@ class Request(NamedTuple):
     """What is sent."""
 
     origin: Origin
-    pieces: tuple[bytes, ...]
+    sent: Sent
     connect_seconds: float
     wait_seconds: float
 
@@ -80,7 +82,7 @@ class PooledClient:
         body = (content,) if isinstance(content, bytes) else content
         size = sum(map(len, body))
         length = b"content-length: %d\r\n\r\n" % size if size or method == "POST" else b"\r\n"
-        return Request(origin, (head + length, *body), timeout[0], timeout[3])
+        return Request(origin, Sent((head + length, *body)), timeout[0], timeout[3])
 
     async def send(self, request: Request, *, stream: bool = True, follow_redirects: bool = False) -> Response:
         """Send it, and come back with the head of the answer; its body is always to be read, and it redirects nobody.
@@ -90,7 +92,7 @@ class PooledClient:
         """
         del stream, follow_redirects
         connection = await self._pool.take(request.origin, connect=request.connect_seconds, wait=request.wait_seconds)
-        return await connection.ask(request.pieces)
+        return await connection.ask(request.sent)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -107,7 +109,10 @@ def _prepared(method: str, url: str, headers: tuple[tuple[str, str], ...]) -> tu
     where = prepared.url
     if where.scheme not in {"http", "https"} or not where.host:
         raise httpx.UnsupportedProtocol(f"{url!r} does not begin with 'http://' or 'https://'")
-    said = [(name, value) for name, value in prepared.headers.raw if name.lower() != b"content-length"]
+    if where.port is not None and not 0 < where.port <= _LAST_PORT:
+        raise httpx.InvalidURL(f"{url!r} has no port between 1 and {_LAST_PORT}")
+    # How long the body is, only what sends it knows.
+    said = [(name, value) for name, value in prepared.headers.raw if name.lower() not in {b"content-length", b"transfer-encoding"}]
     try:
         # It refuses what would be read as something else, a line break in a value above all.
         checked = h11.Request(method=method, target=where.raw_path, headers=said)
@@ -145,15 +150,16 @@ class _Pool:
     async def take(self, origin: Origin, *, connect: float, wait: float) -> Connection:
         """Give one that is idle, or open one, or wait until either can be."""
         if self._closed:
-            raise RuntimeError("the client has been closed")
+            raise _closed()
+        tls = self._tls if origin.tls else None
         while True:
             if (connection := self._rested(origin)) is not None:
                 return connection
             if self._free or self._drop_oldest():
                 self._free -= 1
-                return await self._opened(origin, connect)
+                return await self._opened(origin, connect, tls=tls)
             if (connection := await self._turn(origin, wait)) is None:
-                return await self._opened(origin, connect)
+                return await self._opened(origin, connect, tls=tls)
             if connection.usable():
                 return connection
             connection.close()
@@ -161,6 +167,8 @@ class _Pool:
     def close(self) -> None:
         """Close all."""
         self._closed = True
+        while (waiter := self._next_waiter()) is not None:
+            waiter[1].set_exception(_closed())
         for connection in [*self._all]:
             connection.close()
         if self._sweep is not None:
@@ -190,16 +198,16 @@ class _Pool:
             async with asyncio.timeout(seconds):
                 return await turn
         except BaseException as error:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self._hand_on(turn.result())
             if isinstance(error, TimeoutError):
                 raise httpx.PoolTimeout(f"no connection was free in {seconds:g} s") from error
             raise
 
-    async def _opened(self, origin: Origin, seconds: float) -> Connection:
+    async def _opened(self, origin: Origin, seconds: float, *, tls: ssl.SSLContext | None) -> Connection:
         try:
             async with asyncio.timeout(seconds):
-                connection = await dialled(origin.host, origin.port, tls=self._tls if origin.tls else None, framing=self._framing)
+                connection = await dialled(origin.host, origin.port, tls=tls, framing=self._framing)
         except BaseException as error:
             self._hand_on(None)
             if isinstance(error, TimeoutError):
@@ -210,9 +218,15 @@ class _Pool:
         self._all.add(connection)
         connection.lost = lambda lost: self._lose(origin, lost)
         connection.rested = lambda rested: self._rest(origin, rested)
+        if self._closed:
+            connection.close()
+            raise _closed()
         return connection
 
     def _rest(self, origin: Origin, connection: Connection) -> None:
+        if self._closed:
+            connection.close()
+            return
         waiter = self._next_waiter()
         if waiter is None:
             self._idle.setdefault(origin, {})[connection] = self._loop.time() + self._idle_seconds
@@ -261,6 +275,16 @@ class _Pool:
     @cached_property
     def _tls(self) -> ssl.SSLContext:
         # It costs 16 to 19 ms, and only what is asked over https needs it.
-        context = httpx.create_ssl_context()
+        try:
+            context = httpx.create_ssl_context()
+        except OSError as error:
+            raise ConfigurationError(
+                f"the certificates that SSL_CERT_FILE or SSL_CERT_DIR name cannot be read: {error}; correct these"
+            ) from error
         context.set_alpn_protocols(["http/1.1"])
         return context
+
+
+def _closed() -> RuntimeError:
+    # In httpx' words, by which a client that is used too late is known.
+    return RuntimeError("Cannot send a request, as the client has been closed.")

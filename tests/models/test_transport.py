@@ -120,7 +120,7 @@ def test_a_request_says_what_httpx_would_say():
         async with pooled() as client, httpx.AsyncClient() as judge:
             options: Any = {"content": b"{}", "headers": {"accept-encoding": "gzip", "x-key": "any"}, "timeout": (5, None, None, 5)}
             url = "https://münchen.example:444/v1 beta/x?alt=sse"
-            return client.build_request("POST", url, **options).pieces[0], judge.build_request("POST", url, **options)
+            return client.build_request("POST", url, **options).sent.pieces[0], judge.build_request("POST", url, **options)
 
     ours, theirs = asyncio.run(both())
 
@@ -136,6 +136,7 @@ def test_a_request_says_what_httpx_would_say():
         ("ftp://host/v1", {}, httpx.UnsupportedProtocol),
         ("/v1", {}, httpx.UnsupportedProtocol),
         ("http://host:port/v1", {}, httpx.InvalidURL),
+        ("http://host:65616/v1", {}, httpx.InvalidURL),
     ],
 )
 async def test_what_cannot_be_sent_is_refused(url: str, headers: dict[str, str], error: type[Exception]):
@@ -222,6 +223,63 @@ async def test_a_server_that_hangs_up_in_the_middle_of_a_long_request_is_a_broke
     async with listening(hang_up) as url, pooled() as client:
         with pytest.raises(httpx.TransportError):
             await asked_at_length(client, url)
+
+
+@pytest.mark.parametrize("early", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\nlink: a\r\n\r\n", HI[:-2]])
+async def test_a_server_that_speaks_early_and_does_not_refuse_is_sent_all(early: bytes):
+    heard = 0
+
+    async def speak_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal heard
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.write(early)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        heard = len(await reader.readexactly(int(head.partition(b"content-length: ")[2])))
+        writer.write(HI.removeprefix(early))
+
+    async with listening(speak_early) as url, pooled() as client:
+        answer = await asked_at_length(client, url)
+
+    assert (answer, heard) == (b"Hi", len(b"".join(LONG)))
+
+
+def test_a_request_shows_nothing_of_what_it_holds():
+    async def built() -> str:
+        async with pooled() as client:
+            options: Any = {"content": b"CANARY", "headers": {"authorization": "Bearer CANARY"}, "timeout": (5, None, None, 5)}
+            return repr(client.build_request("POST", "http://host/v1", **options))
+
+    assert "CANARY" not in asyncio.run(built())
+
+
+async def test_what_came_before_a_connection_was_secured_is_no_answer(monkeypatch: pytest.MonkeyPatch):
+    async def start_tls(_: object, transport: asyncio.Transport, protocol: asyncio.Protocol, *__: object, **___: object) -> object:
+        # As uvloop's does when a server says something in the clear before it shakes hands.
+        protocol.data_received(HI)
+        return transport
+
+    monkeypatch.setattr(asyncio.get_running_loop().__class__, "start_tls", start_tls)
+    async with Server(HI).listening() as url, pooled() as client:
+        with pytest.raises(httpx.ConnectError, match="before the connection was secured"):
+            await sent(client, url.replace("http://", "https://"))
+
+
+async def test_a_client_that_is_closed_sends_nothing_more():
+    server = Server(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nHi", HI)
+    async with server.listening() as url, pooled(most=1) as client:
+        response = await sent(client, url)
+        waiting = asyncio.create_task(sent(client, url))
+        await asyncio.sleep(0)
+
+        await client.aclose()
+
+        with pytest.raises(RuntimeError, match="closed"):
+            await waiting
+        with pytest.raises(httpx.ReadError):
+            await body_of(response)
+
+    assert server.connections == 1
 
 
 # Keeping connections.
@@ -509,6 +567,8 @@ ANSWERS = [
     b"HTTP/1.1 204 No Content\r\n\r\n",
     b"HTTP/1.1 429 \r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n",
     b"HTTP/1.1 200 OK\r\n\r\nto the end",
+    b"HTTP/1.1 200 OK\ncontent-length: 2\n\nHi",
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2  \r\nHi\r\n0\r\n\r\n",
     b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nHi",
     b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nHi",
     HI + b"more",
