@@ -56,7 +56,7 @@ def page(table: dict[str, Any], *, date: str) -> Iterator[str]:
     yield "The same loop on other clients, and on httpx with each message encoded once; in brackets how many times ours.\n"
     yield from rows(table, (OURS, *FLOORS), [measure for measure in MEASURES if "raw" in measure.subjects])
     yield "\n## The extra fast, and the four formats\n"
-    yield "httptools reads answers in the place of h11; formats are those of [wires](wires.md), and agentloop alone means chat completions.\n"
+    yield "httptools reads answers in the place of h11; agentloop alone speaks chat completions, see [wires](wires.md).\n"
     yield from rows(table, (OURS, FAST, *FORMATS), [measure for measure in MEASURES if FAST in measure.subjects])
     yield f"\n{(HERE / 'notes.md').read_text(encoding='utf-8').strip()}"
     yield "\n## What could not be measured\n"
