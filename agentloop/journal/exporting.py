@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import pydantic
@@ -29,7 +30,10 @@ class _Document:
     format: Literal[1]
 
 
-_DOCUMENT = pydantic.TypeAdapter(_Document)
+@cache
+def _document() -> pydantic.TypeAdapter[_Document]:
+    # With the first use, since it brings half of pydantic along.
+    return pydantic.TypeAdapter(_Document)
 
 
 def exported(records: Iterable[Record], run_id: str) -> bytes:
@@ -50,7 +54,7 @@ def imported(data: bytes | str, *, source: str) -> tuple[Record, ...]:
         ConfigurationError: It is something else.
     """
     try:
-        document = _DOCUMENT.validate_json(data)
+        document = _document().validate_json(data)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "its top"

@@ -9,13 +9,14 @@ from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState
+from typing import TYPE_CHECKING, TypeVar
 
 from agentloop.errors import BadReply, EmptyReply, ModelConnectError, ModelError
 from agentloop.events import Retrying
 from agentloop.models.retry_budget import RetryBudget
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 Answer = TypeVar("Answer")
 
@@ -96,6 +97,9 @@ async def with_retries(
         return await attempt()
     except ModelError as error:
         first: list[ModelError] = [error]
+    # A fifteenth of what `import agentloop` would cost, for what most processes never need.
+    from tenacity import AsyncRetrying  # noqa: PLC0415
+
     retrying = AsyncRetrying(retry=again, wait=lambda state: _wait(state, policy), before_sleep=before_wait, reraise=True)
     return await retrying(_after(first, attempt))
 
