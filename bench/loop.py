@@ -105,9 +105,9 @@ Post = Callable[[bytes], Awaitable[bytes]]
 Stream = Callable[[bytes], AsyncIterator[bytes]]
 
 
-async def run(post: Post, model: str) -> str:
-    """Repeat until the model calls nothing, and give its last words."""
-    messages: list[Json] = [{"role": "user", "content": PROMPT}]
+async def run(post: Post, model: str, messages: list[Json] | None = None) -> str:
+    """Repeat until the model calls nothing, behind what was said before, and give its last words."""
+    messages = [{"role": "user", "content": PROMPT}] if messages is None else messages
     while True:
         body = to_json({"model": model, "messages": messages, "tools": DESCRIPTIONS})
         message = from_json(await post(body))["choices"][0]["message"]

@@ -65,7 +65,7 @@ def _middle(steps: int) -> Measure:
         unit="us",
         wanted={"measure": "in_the_middle", "steps": steps},
         figure=lambda took: took["cpu"] * 1e6,
-        subjects=("pydantic_ai", "openai_agents"),
+        subjects=(FLOOR, OURS, "pydantic_ai", "openai_agents"),
         rounds=1,
         quick=0,
         untimed={"measure": "runs", "model": "s9p2", "times": 3},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
@@ -14,6 +15,7 @@ from agentloop import Agent, Context, Limits, model, plugins, tool
 from agentloop.deltas import TextDelta
 from agentloop.messages import Reply, Request, Text, ToolCall
 from agentloop.models import Hear
+from agentloop.transcript import Transcript
 
 IMPORT = "from agentloop import Agent, tool"
 PACKAGES = ("agentloop-core", "httpx", "pydantic")
@@ -32,6 +34,22 @@ class Subject:
     async def run(self, model: str) -> str:
         """Run to the end, with whole replies."""
         return (await self._agent(model).run(loop.PROMPT)).text
+
+    async def said(self, steps: int) -> Transcript:
+        """Give what was said in so many steps."""
+        prompt, *made, _ = (await self._agent("s10p2").run(loop.PROMPT)).transcript.messages
+        said = Transcript([prompt])
+        for message in made * (steps // 10):
+            if message.calls:
+                said.add(message)
+            # Ids that come again get others.
+            for call, result in zip(said.asked[-1].calls, message.results, strict=False):
+                said.add_result(replace(result, call_id=call.id))
+        return said
+
+    async def run_behind(self, said: Transcript, model: str) -> str:
+        """Run to the end, behind what was said before, all of which is encoded with the first request."""
+        return (await self._agent(model).run(loop.PROMPT, transcript=said)).text
 
     async def stream(self, model: str) -> AsyncIterator[str]:
         """Run to the end, and give the words as they come."""

@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 LENGTHS = (10, 50, 200, 1_000, 5_000)
 CURVES = ((FLOOR, "#555555"), (OURS, "#0a7d4b"), ("pydantic_ai", "#c2410c"), ("openai_agents", "#1d4ed8"))
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 420, 70, 150, 30, 50
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM, LINE = 760, 420, 70, 150, 30, 50, 15
 
 TOP_OF_PAGE = """# Performance
 
@@ -135,6 +135,7 @@ def curve(figures: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
         yield f'<text x="{LEFT - 8}" y="{height + 4:.1f}" text-anchor="end">{10**power / 1000:g}</text>'
     for length in LENGTHS:
         yield f'<text x="{x(length):.1f}" y="{HEIGHT - BOTTOM + 20}" text-anchor="middle">{length:,}</text>'
+    named: list[float] = []
     for subject, colour in CURVES:
         if not points[subject]:
             continue
@@ -143,7 +144,11 @@ def curve(figures: dict[str, dict[str, dict[str, Any]]]) -> Iterator[str]:
         for length, cost in points[subject]:
             yield f'<circle cx="{x(length):.1f}" cy="{y(cost):.1f}" r="3.5" fill="{colour}"/>'
         length, cost = points[subject][-1]
-        yield f'<text x="{x(length) + 9:.1f}" y="{y(cost) + 4:.1f}" fill="{colour}">{title(subject)}</text>'
+        height = y(cost)
+        while any(abs(height - other) < LINE for other in named):
+            height += 1
+        named.append(height)
+        yield f'<text x="{x(length) + 9:.1f}" y="{height + 4:.1f}" fill="{colour}">{title(subject)}</text>'
     yield "</svg>"
 
 

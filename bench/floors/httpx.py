@@ -24,6 +24,17 @@ class Subject:
         """Run to the end, with whole replies."""
         return await loop.run(self._post, model)
 
+    async def said(self, steps: int) -> list[loop.Json]:
+        """Give what was said in so many steps."""
+        messages: list[loop.Json] = [{"role": "user", "content": loop.PROMPT}]
+        await loop.run(self._post, "s10p2", messages)
+        prompt, *made, _ = messages
+        return [prompt, *made * (steps // 10)]
+
+    async def run_behind(self, said: list[loop.Json], model: str) -> str:
+        """Run to the end, behind what was said before."""
+        return await loop.run(self._post, model, said)
+
     def stream(self, model: str) -> AsyncIterator[str]:
         """Run to the end, and give the words as they come."""
         return loop.stream(self._chunks, model)
