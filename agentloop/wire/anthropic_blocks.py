@@ -88,15 +88,13 @@ class Speaker:
         self.chain: Chain | None = None
         """Of what is settled."""
 
-    def anew(self) -> Speaker:
-        """Begin again, without the halves."""
-        return Speaker(self._origin, says_unsigned=self._says_unsigned, halves=frozenset(self._halves))
-
-    def foresee(self, messages: Sequence[Message]) -> bool:
+    def foresee(self, messages: Sequence[Message]) -> Speaker:
         """Find the halves; where a hosted call is one of them that was said already, it should not have been."""
         found = {half for message in messages for half in self._new_halves(message)} - self._halves
         self._halves |= found
-        return found.isdisjoint(self._hosted)
+        if found.isdisjoint(self._hosted):
+            return self
+        return Speaker(self._origin, says_unsigned=self._says_unsigned, halves=frozenset(self._halves))
 
     def say(self, message: Message, said: list[Json]) -> None:
         """Say the next message."""

@@ -60,7 +60,7 @@ class Gemini:
         is_third = _generation(model) >= (3, 0)
         speech = speech_of(request.messages, lambda: Contents(self._origin, is_third), key=(self, is_third))
         leading = speech.speaker.leading
-        if speech.is_open and not speech.open and leading:
+        if speech.is_silent and leading:
             # Google wants a content; where nobody but the system has spoken yet, its last message is one.
             frame = self._frame(request, leading[:-1], model=model, is_third=is_third)
             return speech.outgoing(frame, [user_content(leading[-1])])

@@ -6,7 +6,7 @@ import mimetypes
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Self, cast
 
 from pydantic_core import from_json
 
@@ -37,14 +37,10 @@ class Contents:
     _has_led: bool = False
     _has_spoken: bool = False
 
-    def anew(self) -> Contents:
-        """Begin again."""
-        return Contents(self.origin, self.is_third)
-
-    def foresee(self, messages: Sequence[Message]) -> bool:
-        """Fear nothing: no message changes what was said before."""
+    def foresee(self, messages: Sequence[Message]) -> Self:
+        """Go on: no message changes what was said before."""
         del messages
-        return True
+        return self
 
     def say(self, message: Message, said: list[Json]) -> None:
         """Say the next message, results of one reply together in the order of its calls."""

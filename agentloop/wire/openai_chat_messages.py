@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from agentloop.errors import ConfigurationError
 from agentloop.messages import File, Image, Message, Part, Refusal, Text, Thinking, ToolCall, ToolResult
@@ -60,14 +60,10 @@ class ChatMessages:
         self._moving = Moving(from_results=True)
         self._answering = Answering()
 
-    def anew(self) -> ChatMessages:
-        """Begin again."""
-        return ChatMessages(self._quirks, origin=self._origin)
-
-    def foresee(self, messages: Sequence[Message]) -> bool:
-        """Fear nothing: no message changes what was said before."""
+    def foresee(self, messages: Sequence[Message]) -> Self:
+        """Go on: no message changes what was said before."""
         del messages
-        return True
+        return self
 
     def say(self, message: Message, said: list[Json]) -> None:
         """Say the next message."""

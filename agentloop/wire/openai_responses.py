@@ -65,7 +65,7 @@ class OpenAIResponses:
             stored=quirks.ids and not thinks,
         )
         speech = speech_of(request.messages, lambda: InputItems(way), key=(self, way))
-        said = _alone(request.messages) or (" " if speech.is_open and not speech.open else SAID)
+        said = _alone(request.messages) or (" " if speech.is_silent else SAID)
         frame = speech.frame(about(request, model, said), lambda: self._frame(request, model, said=said, thinks=thinks))
         return speech.outgoing(frame)
 

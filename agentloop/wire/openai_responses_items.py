@@ -86,15 +86,11 @@ class InputItems:
         """As which the calls of the last reply are known, by our ids."""
         self._moving = Moving(from_results=False, left_to=way.origin)
 
-    def anew(self) -> InputItems:
-        """Begin again, and say the calls whose outputs have come since."""
-        return InputItems(self.way, answered=frozenset(self.answered))
-
-    def foresee(self, messages: Sequence[Message]) -> bool:
+    def foresee(self, messages: Sequence[Message]) -> InputItems:
         """Find the outputs of the provider's own kinds of calls: one that comes in a later message changes what was said of its call."""
         states = (state for message in messages for state in own_opaque(message, self.way.origin))
         self.answered |= {as_text(state.get("call_id")) for state in states if as_text(state.get("type")).endswith("_output")}
-        return self.answered.isdisjoint(self.left_out)
+        return self if self.answered.isdisjoint(self.left_out) else InputItems(self.way, answered=frozenset(self.answered))
 
     def say(self, message: Message, said: list[Json]) -> None:
         """Say the next message."""

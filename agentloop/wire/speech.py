@@ -21,8 +21,8 @@ SAID: Final = object()
 class Speaker(Protocol):
     """Says the messages of one transcript, one after the other."""
 
-    def foresee(self, messages: Sequence[Message]) -> bool:
-        """Look at what is to be said next; False where that changes what is said already, and all must be said anew."""
+    def foresee(self, messages: Sequence[Message]) -> Self:
+        """Look at what is to be said next, and give who says it: another, who has said nothing, where it changes what is said already."""
         ...
 
     def say(self, message: Message, said: list[Json]) -> None:
@@ -31,10 +31,6 @@ class Speaker(Protocol):
 
     def settle(self, said: Sequence[Json]) -> int:
         """Tell how many of these, from the first, no later message can change; they are not seen again."""
-        ...
-
-    def anew(self) -> Self:
-        """Make one who has said nothing, and knows why all is said anew."""
         ...
 
 
@@ -57,10 +53,10 @@ class Speech(Generic[AnySpeaker]):
     def hear(self, messages: Sequence[Message]) -> None:
         """Say those messages that are new."""
         new = messages[self._heard :]
-        if not self.speaker.foresee(new):
+        before, self.speaker = self.speaker, self.speaker.foresee(new)
+        if self.speaker is not before:
             self._settled.clear()
             self.open.clear()
-            self.speaker = self.speaker.anew()
             new = messages
             self.speaker.foresee(new)
         for message in new:
@@ -74,6 +70,11 @@ class Speech(Generic[AnySpeaker]):
     def is_open(self) -> bool:
         """Whether a later message may still change all that was said."""
         return not self._settled
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there was nothing to say."""
+        return not (self._settled or self.open)
 
     def frame(self, about: tuple[object, ...], made: Callable[[], Frame]) -> Frame:
         """Give what stands around the messages; it is made again only where something that it says is another than last time."""
